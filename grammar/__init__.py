@@ -1,0 +1,1 @@
+"""The grammar of hwlang as package data: `hw.lark` and the language reference."""

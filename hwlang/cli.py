@@ -1,0 +1,322 @@
+"""The command line `hw`.
+
+Exit codes: 0 ran, 1 the run failed, 2 bad program or usage, 130 interrupted. Errors go to stderr, never as a traceback.
+torch and transformers are imported by `hw run` alone, once the program has passed its checks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from hwlang import api
+from hwlang.checker import check_file
+from hwlang.diagnostics import CompileError, Diagnostic, Span
+from hwlang.display import Lines, Panes, Quiet, print_result
+
+if TYPE_CHECKING:
+    from hwruntime.engine import Engine as RuntimeEngine
+    from hwruntime.errors import HwError
+    from hwruntime.program import Value
+    from hwruntime.result import Result
+
+OK, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
+PROGRAM_NAME = re.compile(r"(?P<file>.+):(?P<program>[A-Za-z_]\w*)")
+
+
+class Usage(Exception):
+    """A command line that cannot be carried out; the message says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    try:
+        options = parser().parse_args(arguments)
+        code: int = options.command(options)
+        return code
+    except CompileError as error:
+        report(error.diagnostics)
+        return BAD
+    except Usage as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone: nothing is left to say, and to whom
+        sys.stderr.close()
+        return FAILED
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="hw", description="Run and check .hw programs: several workers, one KV cache.")
+    top.add_argument("--version", action="version", version=f"hw {version('hwlang')}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a program", description="Run a program, once or on many inputs.")
+    run.set_defaults(command=run_command)
+    run.add_argument("program", metavar="FILE[:PROGRAM]", help="a .hw file; a file with several programs needs :PROGRAM")
+    run.add_argument("-p", dest="params", action="append", default=[], metavar="NAME=VALUE",
+                     help="a parameter; NAME=@FILE takes a file's text")  # fmt: skip
+    run.add_argument("--inputs", metavar="FILE.jsonl", help="run once for each line, an object of parameters")
+    run.add_argument("--model", help="a folder, a hub name, or `tiny` (default: the program's `model`, else tiny)")
+    run.add_argument("--attention", default="auto", choices=("auto", "torch", "flashinfer", "sglang"))
+    run.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    run.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    run.add_argument("--seed", type=int, metavar="N", help="of the random streams (default: the program's, else 0)")
+    run.add_argument("--budget", type=positive, metavar="N", help="passes at most (default: the program's, else 1024)")
+    run.add_argument("--workers", type=int, metavar="N", help="how many workers of `workers n of ...`")
+    run.add_argument("--kv-tokens", type=positive, metavar="N", help="size of the cache (default: grows as needed)")
+    run.add_argument("--json", action="store_true", help="print one JSON object per run")
+    run.add_argument("--trust-remote-code", action="store_true", help="let a model run code of its own")
+    run.add_argument("-v", "--verbose", action="store_true", help="say what was chosen, and why")
+
+    check = commands.add_parser("check", help="check programs", description="Check programs without running them.")
+    check.set_defaults(command=check_command)
+    check.add_argument("files", nargs="+", metavar="FILE")
+    check.add_argument("--json", action="store_true", help="print the diagnostics as a JSON list")
+    return top
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
+
+
+# --- hw check --------------------------------------------------------------------------------------------------------
+
+
+def check_command(options: argparse.Namespace) -> int:
+    found = [d for file in options.files for d in check_file(file).diagnostics]
+    errors = sum(d.severity == "error" for d in found)
+    if options.json:
+        print(json.dumps([d.to_json() for d in found], ensure_ascii=False, indent=2))
+    else:
+        report(found)
+        if not errors:
+            count = len(options.files)
+            print(f"{count} file{'s' if count > 1 else ''} checked, no errors")
+    return BAD if errors else OK
+
+
+# --- hw run ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to do. `line` is that of the inputs file, 0 where there is none; `error` says why it cannot be run."""
+
+    inputs: dict[str, Value]
+    line: int = 0
+    error: HwError | None = None
+
+
+def run_command(options: argparse.Namespace) -> int:
+    file, name = split_target(options.program)
+    program = api.load(file, name)
+    report(program.warnings)
+    from hwruntime.errors import HwError
+
+    try:
+        given = read_params(options.params, program)
+        if options.inputs is None:
+            check_inputs(program, given, options.workers)  # a slip in them is told before the model is loaded
+        jobs = read_jobs(options.inputs) if options.inputs is not None else [Job({})]
+        engine = load_engine(options, program)
+    except HwError as error:
+        report([as_diagnostic(error, program)])
+        return exit_code(error)
+    return Runner(engine, program, given, options).run_all(jobs)
+
+
+class Runner:
+    """Does the jobs one after the other; one that fails, fails alone."""
+
+    def __init__(
+        self, engine: RuntimeEngine, program: api.Program, given: Mapping[str, Value], options: argparse.Namespace
+    ) -> None:
+        self._engine = engine
+        self._program = program
+        self._given = given
+        self._options = options
+        self._out = Console(soft_wrap=True)
+        self._batch = options.inputs is not None
+        self._seed: int = program.compiled.seed if options.seed is None else options.seed
+
+    def run_all(self, jobs: Sequence[Job]) -> int:
+        codes = []
+        for index, job in enumerate(jobs):
+            codes.append(self._run(job, self._seed + index))
+            if codes[-1] == INTERRUPTED:
+                break
+        return max(codes, default=OK)
+
+    def _run(self, job: Job, seed: int) -> int:
+        from hwruntime.errors import HwError
+
+        started = time.monotonic()
+        try:
+            if job.error is not None:
+                raise job.error
+            result = self._watched_run({**self._given, **job.inputs}, seed)
+        except HwError as error:
+            self._report(error, job)
+            return FAILED if self._batch else exit_code(error)
+        if self._options.json or self._batch:
+            print(json.dumps(result.to_json(), ensure_ascii=False), flush=True)
+        else:
+            print_result(self._out, result, time.monotonic() - started)
+        return {"cancelled": INTERRUPTED, "cache": FAILED}.get(result.reason, OK)
+
+    def _watched_run(self, inputs: Mapping[str, Value], seed: int) -> Result:
+        options, engine = self._options, self._engine
+        quiet = options.json or self._batch
+        with Quiet() if quiet else Panes(self._out) if self._out.is_terminal else Lines(self._out) as display:
+            return engine.run(
+                self._program.compiled,
+                inputs,
+                seed=seed,
+                budget=options.budget,
+                workers=options.workers,
+                watch=lambda run: display.show(run.session.drain(), engine.progress(run)),
+            )
+
+    def _report(self, error: HwError, job: Job) -> None:
+        """On stderr; for a line of an inputs file also as that line's result, so that the lines stay in step."""
+        diagnostic = as_diagnostic(error, self._program)
+        if self._batch:
+            where = f"{self._options.inputs}:{job.line}"
+            print(f"error[{diagnostic.code}]: {where}: {diagnostic.message}", file=sys.stderr)
+            line = {"program": self._program.name, "line": job.line}
+            failure = {"code": diagnostic.code, "message": diagnostic.message}
+            print(json.dumps({**line, "error": failure}, ensure_ascii=False), flush=True)
+        else:
+            report([diagnostic])
+
+
+def split_target(target: str) -> tuple[Path, str | None]:
+    """`FILE[:PROGRAM]`. A file whose name itself ends so is taken as the file."""
+    found = PROGRAM_NAME.fullmatch(target)
+    if found is None or Path(target).exists():
+        return Path(target), None
+    return Path(found["file"]), found["program"]
+
+
+def load_engine(options: argparse.Namespace, program: api.Program) -> RuntimeEngine:
+    """The engine that the command line asks for, and with `-v` why it is what it is."""
+    model = options.model or program.compiled.model or "tiny"
+    errors = Console(stderr=True)
+    with errors.status(f"loading {model}") if errors.is_terminal else nullcontext():
+        engine = api.open_engine(
+            model,
+            attention=options.attention,
+            device=options.device,
+            dtype=options.dtype,
+            kv_tokens=options.kv_tokens,
+            trust_remote_code=options.trust_remote_code,
+        )
+    if options.verbose:
+        for why in engine.model.why:
+            print(f"hw: {why}", file=sys.stderr)
+    return engine
+
+
+# --- Inputs ----------------------------------------------------------------------------------------------------------
+
+
+def read_params(pairs: Sequence[str], program: api.Program) -> dict[str, Value]:
+    """The `-p` options. Raises `Usage`, and `InputError` for a value of the wrong type."""
+    from hwruntime.inputs import parse_value
+
+    known = {param.name: param for param in program.compiled.params}
+    values: dict[str, Value] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise Usage(f"-p takes NAME=VALUE, not `{pair}`")
+        if text.startswith("@"):
+            text = read_text(Path(text[1:]))
+        values[name] = parse_value(known[name], text) if name in known else text
+    return values
+
+
+def check_inputs(program: api.Program, given: Mapping[str, Value], workers: int | None) -> None:
+    """Raises `InputError` where the inputs do not fit the program."""
+    from hwruntime.inputs import active_workers, bind
+
+    active_workers(program.compiled, bind(program.compiled, given), workers)
+
+
+def read_jobs(file: str) -> list[Job]:
+    """One job for each line of a JSONL file that is not empty; a line that is not an object of parameters is a job
+    that fails."""
+    from hwruntime.errors import InputError
+
+    jobs = []
+    for number, line in enumerate(read_text(Path(file)).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            jobs.append(Job({}, number, InputError(f"the line is not JSON: {error}")))
+            continue
+        if isinstance(data, dict):
+            jobs.append(Job(data, number))
+        else:
+            jobs.append(Job({}, number, InputError("the line is not a JSON object of parameters")))
+    return jobs
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise Usage(f"`{path}` is not UTF-8 text") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Usage(f"cannot read `{path}`: {reason}") from None
+
+
+# --- Errors ----------------------------------------------------------------------------------------------------------
+
+
+def as_diagnostic(error: HwError, program: api.Program) -> Diagnostic:
+    """A runtime error as the language shows its own."""
+    at = error.span
+    span = Span(at.line, at.column, at.end_line, at.end_column, program.source) if at else Span(0, 0, 0, 0, program.source)
+    return Diagnostic(error.code, error.message, span, error.help)
+
+
+def exit_code(error: HwError) -> int:
+    from hwruntime.errors import DeviceError, InputError
+
+    return BAD if isinstance(error, InputError | DeviceError) else FAILED
+
+
+def report(diagnostics: Sequence[Diagnostic]) -> None:
+    """Print diagnostics to stderr, in colour on a terminal."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for diagnostic in diagnostics:
+        head, *rest = diagnostic.render().split("\n")
+        style = "bold red" if diagnostic.severity == "error" else "bold yellow"
+        console.print(Text(head, style=style))
+        console.print(Text("\n".join(rest)), end="\n\n" if console.is_terminal else "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
