@@ -1,0 +1,309 @@
+"""The engine: runs of programs on one model. A step is three calls: plan, forward, sample."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Protocol
+
+from torch import Tensor
+
+from hwruntime.cache import Block as CacheBlock
+from hwruntime.cache import Pool, too_small
+from hwruntime.errors import RunError
+from hwruntime.plan import Block as PlanBlock
+from hwruntime.plan import Piece, Plan, build_plan
+from hwruntime.plan import Row as PlanRow
+from hwruntime.program import Program, Value
+from hwruntime.result import Event, Progress, Result
+from hwruntime.rows import Block, ClearBlock, Edit, MoveBlock, Outcome, Row, whole_row
+from hwruntime.sampler import sample
+from hwruntime.session import Session
+from hwruntime.tokenizer import Tokenizer
+
+CHUNK = 256  # tokens of a long text that are encoded in one forward call
+Watch = Callable[["Run"], None]  # called after every pass
+
+
+class LanguageModel(Protocol):
+    """The one seam to a model and its cache. Real: `hwruntime.models.Model`."""
+
+    name: str
+    context: int
+    pool: Pool
+    why: Sequence[str]  # what was chosen for it, a line each
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def forward(self, tokens: Sequence[int], plan: Plan, slots: list[int], wanted: Sequence[int]) -> Tensor:
+        """Logits [len(wanted), vocabulary] that follow the pass's tokens at the indices `wanted`."""
+
+    def move(self, source: list[int], target: list[int], by: int) -> None:
+        """Copy K/V from slots to slots, the keys rotated on by `by` positions."""
+
+
+@dataclass(eq=False)
+class Run:
+    """One execution of a program: its session, and where the pool holds its blocks."""
+
+    session: Session
+    blocks: dict[Block, CacheBlock] = field(default_factory=dict)
+
+    def feed(self, stream: str, text: str) -> None:
+        """Add text to one of the program's streams."""
+        self.session.feed(stream, text)
+
+    def cancel(self) -> None:
+        """End the run after the pass that is under way."""
+        self.session.stop("cancelled")
+
+
+@dataclass
+class Shared:
+    """Constants that several runs have in common: encoded once, kept while a run uses them."""
+
+    _blocks: dict[tuple[int, ...], CacheBlock] = field(default_factory=dict)
+    _users: dict[Block, tuple[int, ...]] = field(default_factory=dict)
+
+    def take(self, user: Block, tokens: tuple[int, ...]) -> CacheBlock | None:
+        if tokens in self._blocks:
+            self._users[user] = tokens
+        return self._blocks.get(tokens)
+
+    def add(self, user: Block, tokens: tuple[int, ...], block: CacheBlock) -> None:
+        self._blocks[tokens] = block
+        self._users[user] = tokens
+
+    def release(self, user: Block) -> bool:
+        """Whether the user's block is still in use by others."""
+        tokens = self._users.pop(user, None)
+        if tokens is None:
+            return False
+        used = tokens in self._users.values()
+        if not used:
+            del self._blocks[tokens]
+        return used
+
+
+class Engine:
+    """Runs programs on a model; many runs can be under way at once and share the passes."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self._pool = model.pool
+        self._shared = Shared()
+
+    def run(
+        self,
+        program: Program,
+        inputs: Mapping[str, Value],
+        *,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+        watch: Watch | None = None,
+    ) -> Result:
+        """Run a program to its end. `watch` is called after every pass; `KeyboardInterrupt` ends the run, keeping what
+        there is. Raises `InputError`, `RunError`."""
+        run = self.start(program, inputs, seed=seed, budget=budget, workers=workers)
+        try:
+            while self.step([run]):
+                if watch:
+                    watch(run)
+        except KeyboardInterrupt:
+            run.cancel()
+        finally:
+            self.finish(run)
+        return run.session.result(self.model.name)
+
+    def stream(
+        self,
+        program: Program,
+        inputs: Mapping[str, Value],
+        *,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+    ) -> Iterator[Event]:
+        """The events of a run as they happen."""
+        run = self.start(program, inputs, seed=seed, budget=budget, workers=workers)
+        try:
+            yield from run.session.drain()
+            while self.step([run]):
+                yield from run.session.drain()
+        finally:
+            self.finish(run)
+
+    def start(
+        self,
+        program: Program,
+        inputs: Mapping[str, Value],
+        *,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+    ) -> Run:
+        """Begin a run: check that it fits, and encode its constants. It goes on with `step`, and needs `finish`."""
+        session = Session(
+            program,
+            inputs,
+            self.model.tokenizer,
+            seed=seed,
+            budget=budget,
+            workers=workers,
+            context=self.model.context,
+        )
+        if not self._pool.fits(session.block_lengths()):
+            raise too_small(sum(session.block_lengths()), self._pool.capacity)
+        run = Run(session)
+        try:
+            for row in session.openings:
+                self._encode(run, row)
+        except BaseException:
+            self.finish(run)
+            raise
+        return run
+
+    def step(self, runs: Sequence[Run]) -> bool:
+        """One pass of all these runs; whether any of them went on."""
+        batch = self._plan([(run, row) for run in runs for row in run.session.rows()])
+        if not batch.rows:
+            return False
+        logits = self._forward(batch)
+        self._sample(batch, logits)
+        return True
+
+    def finish(self, run: Run) -> None:
+        """Give a run's pages back; once or more often."""
+        for block, held in run.blocks.items():
+            if not self._shared.release(block):
+                self._pool.clear(held)
+        run.blocks.clear()
+
+    def progress(self, run: Run) -> Progress:
+        """How far a run is, and how full the cache."""
+        session = run.session
+        return Progress(session.passes, session.budget, session.sampled, self._pool.used, self._pool.capacity)
+
+    # --- The three calls ---
+
+    def _plan(self, rows: Sequence[tuple[Run, Row]]) -> "Batch":
+        """Make room for the rows' tokens and lay the pass out. A run that the pool has no room for ends here."""
+        placed: list[Placed] = []
+        for run, row in rows:
+            if run.session.reason == "cache":
+                continue
+            held = run.blocks.setdefault(row.block, CacheBlock())
+            try:
+                placed.append(Placed(run, row, self._pool.extend(held, len(row.tokens))))
+            except RunError:
+                run.session.stop("cache")
+        placed = [p for p in placed if p.run.session.reason != "cache"]
+        blocks: dict[CacheBlock, int] = {}
+        plan_rows = [PlanRow(tuple(self._pieces(p, blocks)), len(p.row.tokens)) for p in placed]
+        shapes = {index: PlanBlock(block.length, block.pages) for block, index in blocks.items()}
+        return Batch(
+            rows=placed,
+            tokens=[token for p in placed for token in p.row.tokens],
+            plan=build_plan(plan_rows, shapes, self._pool.page_size),
+            slots=[slot for p in placed for slot in self._pool.slots(p.run.blocks[p.row.block], p.positions)],
+        )
+
+    def _forward(self, batch: "Batch") -> Tensor:
+        """Logits for the rows that want something, in their order: [rows, vocabulary]."""
+        ends = accumulate(len(p.row.tokens) for p in batch.rows)
+        wanted = [end - 1 for p, end in zip(batch.rows, ends, strict=True) if p.row.draw or p.row.choices]
+        return self.model.forward(batch.tokens, batch.plan, batch.slots, wanted)
+
+    def _sample(self, batch: "Batch", logits: Tensor) -> None:
+        """Sample, tell every run what came of its rows, and carry out its edits."""
+        wanting = [p.row for p in batch.rows if p.row.draw or p.row.choices]
+        came = dict(zip(wanting, outcomes(wanting, logits), strict=True))
+        for run in dict.fromkeys(p.run for p in batch.rows):
+            edits = run.session.advance([came.get(p.row, Outcome()) for p in batch.rows if p.run is run])
+            for edit in edits:
+                self._edit(run, edit)
+
+    # --- The cache ---
+
+    def _pieces(self, placed: "Placed", blocks: dict[CacheBlock, int]) -> Iterator[Piece]:
+        """A row's view with lengths as they are in this pass; `blocks` numbers the blocks as they come up."""
+        row, held = placed.row, placed.run.blocks
+        for block, seen in zip(row.view, row.seen, strict=True):
+            cached = held.get(block)
+            length = placed.positions.stop if block is row.block else seen if seen is not None else None
+            if cached is not None and cached.length:
+                yield Piece(blocks.setdefault(cached, len(blocks)), cached.length if length is None else length)
+
+    def _encode(self, run: Run, row: Row) -> None:
+        """Encode a constant, in chunks; one that stands alone is shared with all runs that have the same."""
+        sharable = row.block.kind == "constant" and len(row.view) == 1
+        shared = self._shared.take(row.block, row.tokens) if sharable else None
+        if shared is not None:
+            run.blocks[row.block] = shared
+            return
+        for start in range(0, len(row.tokens), CHUNK):
+            chunk = whole_row(row.writer, row.view, row.tokens[start : start + CHUNK])
+            batch = self._plan([(run, chunk)])
+            if not batch.rows:
+                need, used = sum(run.session.block_lengths()), self._pool.used
+                raise too_small(used + need, self._pool.capacity)
+            self._forward(batch)
+        if sharable:
+            self._shared.add(row.block, row.tokens, run.blocks[row.block])
+
+    def _edit(self, run: Run, edit: Edit) -> None:
+        match edit:
+            case ClearBlock(block=block):
+                if block in run.blocks:
+                    self._pool.clear(run.blocks[block])
+            case MoveBlock(source=source, target=target):
+                try:
+                    self._move(run.blocks[source], run.blocks.setdefault(target, CacheBlock()))
+                except RunError:
+                    run.session.stop("cache")
+
+    def _move(self, source: CacheBlock, target: CacheBlock) -> None:
+        """Append `source` to `target`, keys rotated on by the length that `target` had (rule 4)."""
+        by = target.length
+        if by == 0:  # nothing to rotate by: hand the pages over
+            self._pool.hand_over(source, target)
+            return
+        positions = self._pool.extend(target, source.length)
+        self.model.move(
+            self._pool.slots(source, range(source.length)), self._pool.slots(target, positions), by
+        )
+        self._pool.clear(source)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A row of a run, and the block-local positions that its tokens get."""
+
+    run: Run
+    row: Row
+    positions: range
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One forward call: the rows of all runs, laid out. `tokens` and `slots` [T] are those of the rows, in order."""
+
+    rows: list[Placed]
+    tokens: list[int]
+    plan: Plan
+    slots: list[int]
+
+
+def outcomes(rows: Sequence[Row], logits: Tensor) -> list[Outcome]:
+    """What comes of rows that want something: a token, or the likeliest of the choices."""
+    drawing = [index for index, row in enumerate(rows) if row.draw]
+    drawn = sample(logits[drawing], [row.draw for row in rows if row.draw]) if drawing else []
+    tokens = dict(zip(drawing, drawn, strict=True))
+    return [Outcome(tokens[i]) if row.draw else choice(row, logits[i]) for i, row in enumerate(rows)]
+
+
+def choice(row: Row, logits: Tensor) -> Outcome:
+    """The choice of an `ask` whose first token is the likeliest; the earlier one where two are equal."""
+    scores = logits[list(row.choices)].tolist()
+    return Outcome(scores.index(max(scores)), tuple(scores))

@@ -1,0 +1,200 @@
+"""What each layer's attention is, found out by watching the model: `probe` gives an `attention.Layer` for every
+attention module.
+
+Families differ in where, how and whether they rotate, in windows, scales and sinks. Rather than a table of families, the
+model is run twice on the same tokens at different positions while every token attends to itself alone. Hidden states
+are the same in both passes then, so each layer's queries and keys may differ by their rotation and nothing else: what
+the rotation is, and that it is one, is read off. A family that does more with positions (scales queries by them, say,
+or normalises after rotating) does not fit any rotation and is refused.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hwruntime.attention import Layer
+from hwruntime.errors import ModelError
+from hwruntime.intercept import Call, Tap, Visible
+from hwruntime.rotary import Rotary
+
+TOKENS = 8  # of a probe's pass
+KNOWN_TENSORS = {"s_aux", "position_ids", "cache_position"}  # what an attention may be handed beside q, k, v and a mask
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An attention call of the first pass (k, q at `near` positions) and its q and k in the second (`far` ones)."""
+
+    call: Call
+    q: Tensor
+    k: Tensor
+
+
+@torch.no_grad()
+def probe(model: PreTrainedModel, tap: Tap, context: int) -> dict[nn.Module, Layer]:
+    """Layers by attention module, in the order in which the model calls them.
+
+    Raises `ModelError` for attention that is not one of `attention.Layer`.
+    """
+    near, far = _positions(context, model.device)
+    tolerance = _tolerance(model.dtype, context)
+    windows = _Windows(context, model.device)
+    layers: dict[nn.Module, Layer] = {}
+    watched = _watch(model, tap, near, far)
+    candidates = list(_candidates(model, {seen.q.shape[-1] for seen in watched.values()}))
+    for index, (module, seen) in enumerate(watched.items()):
+        rotation = _rotation(seen, far - near, candidates, tolerance, index)
+        layers[module] = _layer(seen.call, rotation, windows.of(seen.call, index), index)
+    return layers
+
+
+def _positions(context: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Positions of the two passes, [TOKENS] each: a sequence's, as masks are made for it, and some far from it."""
+    if context < 4 * TOKENS:
+        raise ModelError(f"the model has a context of {context} tokens: too short to run anything in it")
+    near = torch.arange(TOKENS, device=device)
+    last = context - 1 - TOKENS
+    steps = [1, 3, 1 + last // 100, 2 + last // 30, last // 8, last // 3, last // 2, last]
+    return near, near + torch.tensor(steps, device=device)
+
+
+def _watch(model: PreTrainedModel, tap: Tap, near: Tensor, far: Tensor) -> dict[nn.Module, Seen]:
+    first = _pass(model, tap, near)
+    second = _pass(model, tap, far)
+    if not first:
+        raise ModelError("the model attends in a way that cannot be replaced")
+    if first.keys() != second.keys():
+        raise ModelError("the model does not run the same layers at all positions")
+    return {module: Seen(first[module], second[module].q, second[module].k) for module in first}
+
+
+def _pass(model: PreTrainedModel, tap: Tap, positions: Tensor) -> dict[nn.Module, Call]:
+    calls: dict[nn.Module, Call] = {}
+
+    def attend_to_oneself(call: Call) -> Tensor:
+        if call.module in calls:
+            raise ModelError(f"the model runs a layer ({type(call.module).__name__}) several times in one pass")
+        calls[call.module] = call
+        return call.v.repeat_interleave(call.q.shape[1] // call.v.shape[1], 1)
+
+    tokens = torch.arange(TOKENS, device=positions.device) * 7 % _vocabulary(model)
+    with tap.to(attend_to_oneself, probe=True):
+        model.base_model(input_ids=tokens[None], position_ids=positions[None], use_cache=False)
+    return calls
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def _candidates(model: PreTrainedModel, head_dims: set[int]) -> Iterator[Rotary | None]:
+    """Every rotation that the model may mean, and none: its rotary modules hold frequencies [pairs], one set or one for
+    each type of layer, and their pairs are at the start or the end of a head, halves of it or neighbours."""
+    yield None
+    for frequencies in _frequencies(model):
+        room = {head_dim - 2 * len(frequencies) for head_dim in head_dims}
+        for start in sorted({0} | {n for n in room if n > 0}):
+            for interleaved in (False, True):
+                yield Rotary(frequencies, start, interleaved)
+                yield Rotary(-frequencies, start, interleaved)  # some families turn the other way
+
+
+def _frequencies(model: PreTrainedModel) -> list[Tensor]:
+    found: list[Tensor] = []
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            known = any(torch.equal(buffer, other) for other in found)  # some families have a module in each layer
+            if name.endswith("inv_freq") and "original" not in name and buffer.ndim == 1 and not known:
+                found.append(buffer)
+    return found
+
+
+def _fits(rotary: Rotary | None, head_dim: int) -> bool:
+    return rotary is None or rotary.start in (0, head_dim - 2 * len(rotary.frequencies))
+
+
+def _rotation(
+    seen: Seen, deltas: Tensor, candidates: list[Rotary | None], tolerance: float, index: int
+) -> Rotary | None:
+    """The rotation that takes a layer's q and k from the first pass's positions to the second's."""
+    errors = {rotary: _error(rotary, seen, deltas) for rotary in candidates if _fits(rotary, seen.q.shape[-1])}
+    best = min(errors, key=lambda rotary: errors[rotary])
+    if errors[best] > tolerance:
+        raise ModelError(
+            f"layer {index} of the model does not rotate its queries and keys in a way that can be undone: "
+            f"the nearest rotation is off by {errors[best]:.1e} of their length (allowed {tolerance:.1e})"
+        )
+    return best
+
+
+def _error(rotary: Rotary | None, seen: Seen, deltas: Tensor) -> float:
+    """How far q and k are from their rotation, relative to their length: the largest of all tokens and heads."""
+    worst = 0.0
+    for near, far in ((seen.call.q, seen.q), (seen.call.k, seen.k)):
+        turned = near if rotary is None else rotary.apply(near, rotary.tables(deltas))
+        difference = (turned.float() - far.float()).norm(dim=-1)
+        worst = max(worst, float((difference / far.float().norm(dim=-1).clamp_min(1e-20)).max()))
+    return worst
+
+
+def _tolerance(dtype: torch.dtype, context: int) -> float:
+    """Models make angles in float32 (off by up to context * 6e-8), and round cos, sin and products to their dtype."""
+    return 1e-4 + 8 * torch.finfo(dtype).eps + 2.5e-7 * context
+
+
+def _layer(call: Call, rotation: Rotary | None, window: int | None, index: int) -> Layer:
+    unknown = sorted(n for n, value in call.options.items() if isinstance(value, Tensor) and n not in KNOWN_TENSORS)
+    if unknown:
+        raise ModelError(f"layer {index} of the model hands its attention what hwlang does not know: {', '.join(unknown)}")
+    scale = cast("float | None", call.options.get("scaling"))
+    sinks = cast("Tensor | None", call.options.get("s_aux"))
+    return Layer(
+        index=index,
+        scale=call.q.shape[-1] ** -0.5 if scale is None else float(scale),
+        rotation=rotation,
+        window=window,
+        softcap=cast("float | None", call.options.get("softcap")),
+        sinks=None if sinks is None else sinks.detach().flatten(),
+    )
+
+
+class _Windows:
+    """Sliding windows of calls: what their masks say and, for models that make no masks, what they are called with."""
+
+    def __init__(self, context: int, device: torch.device) -> None:
+        self._keys = torch.arange(context, device=device)
+        self._known: dict[Visible, int | None] = {}
+
+    def of(self, call: Call, index: int) -> int | None:
+        """Raises `ModelError` for a mask that is neither causal nor a causal window."""
+        if call.visible is None and call.masked:
+            raise ModelError(f"layer {index} of the model changes its attention mask in a way of its own")
+        if call.visible is None:
+            told = cast("int | None", call.options.get("sliding_window"))
+            return told if told is not None and told < len(self._keys) else None
+        if call.visible not in self._known:
+            self._known[call.visible] = self._read(call.visible, index)
+        return self._known[call.visible]
+
+    def _read(self, visible: Visible, index: int) -> int | None:
+        last = len(self._keys) - 2  # leaves a key of the future to look at
+        window = self._seen(visible, last)
+        queries = (last, last - 1, 2 * last // 3, last // 2, last // 3)
+        if any(not self._is_window(visible, query, window) for query in queries):
+            raise ModelError(f"layer {index} of the model sees its text in another way than causally or in a window")
+        return window if window <= last else None
+
+    def _seen(self, visible: Visible, query: int) -> int:
+        return int(self._row(visible, query).sum())
+
+    def _is_window(self, visible: Visible, query: int, window: int) -> bool:
+        expected = (self._keys <= query) & (self._keys > query - window)
+        return torch.equal(self._row(visible, query), expected)
+
+    def _row(self, visible: Visible, query: int) -> Tensor:
+        """Which keys a query sees, [context]."""
+        return visible(0, 0, torch.tensor(query, device=self._keys.device), self._keys).expand(len(self._keys))

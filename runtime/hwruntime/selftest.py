@@ -1,0 +1,127 @@
+"""The test that every model passes on load: a plain forward against a view of two blocks.
+
+It covers reading in the pass of writing, decoding, a move, and several tokens at once, all through our pool: silent
+wrong output is the worst bug there is.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from hwruntime.cache import Block
+from hwruntime.errors import ModelError
+from hwruntime.plan import Block as PlanBlock
+from hwruntime.plan import Piece, Row, build_plan
+
+if TYPE_CHECKING:
+    from hwruntime.models import Model
+
+FIRST, SECOND, LAST = 10, 8, 2  # tokens of the first block, of the second, and behind the move
+LENGTH = FIRST + SECOND + 1 + LAST  # one is decoded before the move
+
+
+@torch.no_grad()
+def plain_logits(model: PreTrainedModel) -> Tensor:
+    """Logits [LENGTH, vocabulary] of the test's text by the model's own attention: call it before that is replaced."""
+    tokens = torch.tensor([_text(model)], device=model.device)
+    logits: Tensor = model(input_ids=tokens, use_cache=False).logits[0]
+    return logits.float()
+
+
+def self_test(model: "Model", expected: Tensor) -> None:
+    """Raises `ModelError` where the logits through `model` are not `expected` [LENGTH, vocabulary]."""
+    run = _Run(model)
+    exact = model.hf.dtype == torch.float32
+    allowed = _allowed(model, run, expected, exact)
+    start = 0
+    for part, logits in run.all_parts():
+        error = _error(logits, expected[start : start + len(logits)], exact)
+        start += len(logits)
+        if not error <= allowed:  # a nan is not allowed either
+            raise ModelError(
+                f"the model failed the self-test: {part}, read through the shared cache, came out different from a plain "
+                f"run (logits off by {error:.1e} of their spread, allowed {allowed:.1e})",
+                help="the model does something with attention or positions that hwlang does not know",
+            )
+
+
+def _allowed(model: "Model", run: "_Run", expected: Tensor, exact: bool) -> float:
+    """Rounding is allowed and, above it, a quarter of the error that leaving all rotations out would make: so a wrong
+    rotation shows in models that hardly look at positions, too."""
+    rounding = torch.finfo(model.hf.dtype).eps * (64 if exact else 16)
+    rotated = model.layers
+    model.layers = {module: replace(layer, rotation=None) for module, layer in rotated.items()}
+    try:
+        unrotated = _error(run.two_blocks()[FIRST:], expected[FIRST : FIRST + SECOND], exact)
+    finally:
+        model.layers = rotated
+        run.clear()
+    most = max(1e-2, rounding)
+    has_rotation = any(layer.rotation is not None for layer in rotated.values())
+    return max(rounding, min(most, unrotated / 4)) if has_rotation else most
+
+
+def _error(got: Tensor, expected: Tensor, exact: bool) -> float:
+    """Difference of tokens' logits relative to their spread, both as root mean squares over the vocabulary.
+
+    Of the worst token in float32, of the middle one else: there, rounding can send a token to other experts.
+    """
+    spread = (expected - expected.mean(-1, keepdim=True)).norm(dim=-1).clamp_min(1e-20)
+    errors = (got - expected).norm(dim=-1) / spread
+    return float(errors.max() if exact else errors.median())
+
+
+def _text(model: PreTrainedModel) -> list[int]:
+    """Arbitrary tokens, always the same, [LENGTH]."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    tokens: list[int] = torch.randint(vocabulary, (LENGTH,), generator=torch.Generator().manual_seed(7)).tolist()
+    return tokens
+
+
+class _Run:
+    """The text, written to two blocks of the model's pool."""
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+        self._blocks = (Block(), Block())
+        self.clear()
+
+    def clear(self) -> None:
+        self._tokens = _text(self._model.hf)
+        for block in self._blocks:
+            self._model.pool.clear(block)
+
+    def all_parts(self) -> list[tuple[str, Tensor]]:
+        """Names and logits of the text's parts, in its order."""
+        both = self.two_blocks()
+        decoded = self._pass({1: 1})
+        self._move()
+        behind = self._pass({1: LAST})
+        parts = [("a block", both[:FIRST]), ("a block behind another", both[FIRST:])]
+        return [*parts, ("a decoded token", decoded), ("text behind a move", behind)]
+
+    def two_blocks(self) -> Tensor:
+        """Write both blocks in one pass, in which the second reads the first."""
+        return self._pass({0: FIRST, 1: SECOND})
+
+    def _pass(self, counts: dict[int, int]) -> Tensor:
+        """Run the text's next tokens, `counts` of them for each block."""
+        pool = self._model.pool
+        slots = [s for i, n in counts.items() for s in pool.slots(self._blocks[i], pool.extend(self._blocks[i], n))]
+        views = {i: tuple(Piece(j, self._blocks[j].length) for j in range(i + 1)) for i in counts}
+        blocks = {i: PlanBlock(block.length, block.pages) for i, block in enumerate(self._blocks)}
+        plan = build_plan([Row(views[i], n) for i, n in counts.items()], blocks, pool.page_size)
+        total = sum(counts.values())
+        tokens, self._tokens = self._tokens[:total], self._tokens[total:]
+        return self._model.forward(tokens, plan, slots, range(total))
+
+    def _move(self) -> None:
+        """Append the second block to the first, and empty it."""
+        pool, (first, second) = self._model.pool, self._blocks
+        by = first.length
+        source = pool.slots(second, range(second.length))
+        self._model.move(source, pool.slots(first, pool.extend(first, second.length)), by)
+        pool.clear(second)

@@ -1,0 +1,407 @@
+"""One run's state as pure bookkeeping: no tensors, no model.
+
+For every pass a session says which rows to run (`rows`); given what was sampled it fires triggers, says what comes next
+and which blocks to move or clear (`advance`). "Rule" numbers are those of the design's section 2.
+
+    session = Session(program, {"problem": "..."}, tokenizer)
+    run the rows of session.openings
+    while rows := session.rows():
+        edits = session.advance([an Outcome for each row, from a model])
+        carry out the edits in the cache
+    session.result()
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hwruntime.answer import Answers, Finisher
+from hwruntime.errors import InputError, RunError
+from hwruntime.inputs import active_workers, bind, check_tokens
+from hwruntime.program import (
+    Action,
+    Ask,
+    Clear,
+    Move,
+    Pause,
+    Post,
+    Program,
+    Resume,
+    Sampling,
+    Say,
+    Stop,
+    Value,
+    Worker,
+)
+from hwruntime.result import Event, EventKind, Reason, Result, Usage, WorkerResult
+from hwruntime.rows import Block, ClearBlock, Edit, MoveBlock, Outcome, Row, whole_row
+from hwruntime.tokenizer import Tokenizer
+from hwruntime.views import Views
+from hwruntime.worker import Moment, WorkerState
+
+DEFAULT_BUDGET = 1024  # passes
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An `ask` under way: its row runs in the next pass."""
+
+    worker: WorkerState
+    ask: Ask
+    values: Mapping[str, Value]
+    row: Row
+
+
+class Session:
+    """A run of `program` on `inputs`. `context` is the longest view that the model can take, in tokens.
+
+    Raises `InputError` where inputs do not fit the program, `RunError` where the program does not fit the model.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        inputs: Mapping[str, Value],
+        tokenizer: Tokenizer,
+        *,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+        context: int | None = None,
+    ) -> None:
+        self.program = program
+        self.passes = 0
+        self.reason: Reason | None = None
+        self._tokenizer = tokenizer
+        self._context = context
+        self.seed = program.seed if seed is None else seed
+        self.budget = budget or program.budget or DEFAULT_BUDGET
+        values = bind(program, inputs)
+        names = active_workers(program, values, workers)
+        self._values = {**values, "workers": ", ".join(names)}
+        self._events: list[Event] = []
+        self._workers = [
+            WorkerState(spec, index, self._sampling(spec), self._values, tokenizer, self._emit)
+            for index, spec in enumerate(program.workers)
+            if spec.name in names
+        ]
+        self._views = Views(program, self._workers, self._values, tokenizer)
+        self._answers = Answers(program.answer)
+        self._finisher: Finisher | None = None
+        self._sync_counters = [0] * len(program.syncs)
+        self._fed: list[tuple[str, str]] = []
+        self._posts: list[Row] = []
+        self._probes: list[Probe] = []
+        self._edits: list[Edit] = []
+        self._running: list[Row] = []
+        self._used = Counter[str]()
+        self._prepare()
+
+    @property
+    def openings(self) -> list[Row]:
+        """Rows that encode the constants: to be run, in this order, before the first pass."""
+        return self._views.openings
+
+    @property
+    def sampled(self) -> int:
+        """Tokens sampled so far."""
+        return sum(worker.sampled for worker in self._workers)
+
+    # --- The calls of a pass ---
+
+    def rows(self) -> list[Row]:
+        """The rows of the next pass; empty where the run is over (then `reason` is set)."""
+        if self.reason is None:
+            self._take_feeds()
+            self._running = self._posts + [r for w in self._workers if (r := w.row())] + [p.row for p in self._probes]
+            self._end_where_due()
+        if self.reason is not None:
+            self._running = self._last_rows()
+        return self._running
+
+    def advance(self, outcomes: Sequence[Outcome]) -> list[Edit]:
+        """Take what came of the rows, in their order: the edits of the cache to carry out before the next pass."""
+        assert len(outcomes) == len(self._running), "one outcome for each row"
+        came = dict(zip(self._running, outcomes, strict=True))
+        self._edits = [ClearBlock(row.block) for row in came if row.block.kind == "throw-away"]
+        probes, self._probes, self._posts = self._probes, [], []
+        if self.reason is not None:
+            self._advance_finisher(came)
+        else:
+            self.passes += 1
+            self._commit(came)
+            self._take_turns({row.writer: outcome for row, outcome in came.items() if row.draw})
+            for probe in probes:
+                self._take_answer(probe, came[probe.row])
+        return self._edits
+
+    def feed(self, stream: str, text: str) -> None:
+        """Add text to a stream: it is encoded in the next pass, and its triggers fire before that."""
+        if stream not in self._views.streams:
+            known = ", ".join(self._views.streams) or "none"
+            raise InputError(f"the program has no stream `{stream}`", help=f"its streams: {known}")
+        self._fed.append((stream, text))
+
+    def stop(self, reason: Reason) -> None:
+        """End the run here, without a finisher; the result keeps what there is."""
+        self.reason, self._finisher, self._posts = reason, None, []
+
+    def drain(self) -> list[Event]:
+        """The events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def result(self, model: str) -> Result:
+        """What there is now."""
+        pads = self._views.pads
+        return Result(
+            program=self.program.name,
+            model=model,
+            seed=self.seed,
+            answer=self._answers.settle(self._workers, pads, self._tokenizer),
+            reason=self.reason or "cancelled",
+            passes=self.passes,
+            workers={w.name: WorkerResult(w.voice, w.tokens, w.steps) for w in self._workers},
+            scratchpads={name: self._tokenizer.decode(block.tokens) for name, block in pads.items()},
+            usage=self._usage(),
+        )
+
+    # --- Starting ---
+
+    def _sampling(self, spec: Worker) -> Sampling:
+        """A worker's settings before its program's. Greedy where neither says anything."""
+        own, shared = spec.sampling or Sampling(), self.program.sampling or Sampling()
+        greedy = spec.sampling is None and self.program.sampling is None
+
+        def chosen(setting: str) -> float | None:
+            value: float | None = getattr(own, setting)
+            return getattr(shared, setting) if value is None else value
+
+        temperature, top_k = chosen("temperature"), chosen("top_k")
+        return Sampling(
+            temperature=(0.0 if greedy else 1.0) if temperature is None else temperature,
+            top_p=chosen("top_p"),
+            top_k=None if top_k is None else int(top_k),
+            min_p=chosen("min_p"),
+            seed=self.seed if own.seed is None else own.seed,
+        )
+
+    def _prepare(self) -> None:
+        """First inputs, and what only the tokenizer can check."""
+        for row in self.openings:
+            row.block.tokens.extend(row.tokens)
+            self._used["constant_tokens"] += len(row.tokens)
+        check_tokens(self.program, self._values, self._tokenizer)
+        for worker in self._workers:
+            worker.begin()
+            self._fire(worker, Moment(started=True))
+            length = sum(len(block.tokens) for block in worker.view) + len(worker.pending)
+            if self._context is not None and length >= self._context:
+                raise RunError(
+                    f"worker `{worker.name}` starts with {length} tokens, the model's context is {self._context}",
+                    help="shorten the prompt, or take a model with a longer context",
+                    span=worker.spec.span,
+                )
+
+    def block_lengths(self) -> list[int]:
+        """How long the run's blocks get if every worker writes a token a pass until the budget ends."""
+        constants = [len(row.tokens) for row in self.openings]
+        return constants + [len(worker.pending) + self.budget for worker in self._workers]
+
+    def warnings(self) -> list[str]:
+        """What need not go wrong with this model, but may."""
+        longest = sum(self.block_lengths())
+        if self._context is None or longest <= self._context:
+            return []
+        return [
+            f"the run can reach {longest} tokens in {self.budget} passes, and the model's context is {self._context}: "
+            "it would end there"
+        ]
+
+    # --- A pass ---
+
+    def _commit(self, rows: Mapping[Row, Outcome]) -> None:
+        """The rows' tokens are in the cache now."""
+        for row in rows:
+            if row.block.kind != "throw-away":
+                row.block.tokens.extend(row.tokens)
+        written = {row.block for row in rows}
+        for worker in self._workers:
+            if worker.block in written:
+                worker.pending = []
+
+    def _take_turns(self, sampled: Mapping[str, Outcome]) -> None:
+        """Look at the workers in declaration order (rule 7)."""
+        for worker in self._workers:
+            if worker.ended:
+                continue
+            worker.count_pass()
+            moment = worker.hear(sampled[worker.name].token) if worker.name in sampled else Moment()
+            self._take_moment(worker, moment)
+            self._sync_counters = [counter + len(worker.pending) for counter in self._sync_counters]
+
+    def _take_moment(self, worker: WorkerState, moment: Moment) -> None:
+        if moment.step is not None:
+            self._emit("step", worker.name, moment.step)
+            self._answers.read(worker, moment.step)
+        if moment.ended:
+            self._emit("end", worker.name)
+        self._fire(worker, moment)
+        if moment.step is not None and not worker.ended:
+            self._sync(worker)
+        if self._answers.has_voted(worker):
+            self._close(worker)
+        if self._answers.text is not None and self.reason is None:
+            self.reason = "answer"
+            self._emit("answer", worker.name, self._answers.text)
+
+    def _fire(self, worker: WorkerState, moment: Moment) -> None:
+        for index, rule in enumerate(worker.spec.rules):
+            for groups in worker.occasions(index, moment):
+                self._act(worker, rule.actions, {**worker.values, **groups})
+
+    def _sync(self, worker: WorkerState) -> None:
+        """Rule 6: the counter holds what was handed out before this worker's turn."""
+        for index, sync in enumerate(self.program.syncs):
+            if self._sync_counters[index] > sync.every:
+                self._sync_counters[index] = 0
+                self._emit("sync", worker.name)
+                self._act(worker, sync.actions, worker.values)
+
+    def _close(self, worker: WorkerState) -> None:
+        """Stop a worker from outside: its step stays open."""
+        if not worker.ended:
+            step = worker.close(by_itself=False)
+            self._take_moment(worker, Moment(step=step, ended=True))
+
+    # --- Actions ---
+
+    def _act(self, worker: WorkerState, actions: Sequence[Action], values: Mapping[str, Value]) -> None:
+        for action in actions:
+            match action:
+                case Say(text=text):
+                    worker.hand(text.fill(values))
+                case Ask():
+                    self._ask(worker, action, values)
+                case Post(text=text, pad=pad):
+                    self._post(worker, text.fill(values), pad)
+                case Move(pad=pad):
+                    self._move(worker, pad)
+                case Clear(pad=pad):
+                    self._clear(worker, pad)
+                case Pause(worker=who):
+                    self._set_paused(self._find(worker, who), True)
+                case Resume(worker=who):
+                    self._set_paused(self._find(worker, who), False)
+                case Stop(worker=None):
+                    self.reason = self.reason or "stopped"
+                case Stop(worker=str(who)):
+                    if stopped := self._find(worker, who):
+                        self._close(stopped)
+
+    def _ask(self, worker: WorkerState, ask: Ask, values: Mapping[str, Value]) -> None:
+        tokens = self._tokenizer.encode(ask.text.fill(values))
+        choices = tuple(self._tokenizer.encode(choice.text.fill(values))[0] for choice in ask.choices)
+        view = (*worker.view, Block("probe", "throw-away"))
+        self._probes.append(Probe(worker, ask, values, whole_row(worker.name, view, tokens, choices=choices)))
+        self._used["probe_tokens"] += len(tokens)
+
+    def _take_answer(self, probe: Probe, outcome: Outcome) -> None:
+        """The choice's actions. What they say is handed out after the worker's turn, so it is counted here."""
+        choice = probe.ask.choices[outcome.token]
+        text = probe.ask.text.fill(probe.values) + choice.text.fill(probe.values)
+        self._emit("ask", probe.worker.name, text, outcome.logits)
+        before = len(probe.worker.pending)
+        self._act(probe.worker, choice.actions, probe.values)
+        handed = len(probe.worker.pending) - before
+        self._sync_counters = [counter + handed for counter in self._sync_counters]
+
+    def _post(self, worker: WorkerState, text: str, name: str) -> None:
+        pad = self._views.pad_of(worker, name)
+        tokens = self._tokenizer.encode(text)
+        if tokens:
+            view = (*(block for block in worker.view if block is not pad), pad)
+            self._posts.append(whole_row(worker.name, view, tokens))
+            self._used["posted_tokens"] += len(tokens)
+        self._emit("post", worker.name, text)
+
+    def _move(self, worker: WorkerState, name: str) -> None:
+        pad = self._views.pad_of(worker, name)
+        self._emit("move", worker.name, name)
+        if worker.block.tokens:
+            pad.tokens.extend(worker.block.tokens)
+            worker.block.tokens.clear()
+            self._edits.append(MoveBlock(worker.block, pad))
+
+    def _clear(self, worker: WorkerState, name: str) -> None:
+        pad = self._views.pad_of(worker, name)
+        pad.tokens.clear()
+        self._edits.append(ClearBlock(pad))
+        self._emit("clear", worker.name, name)
+
+    def _set_paused(self, worker: WorkerState | None, paused: bool) -> None:
+        if worker is not None and not worker.ended and worker.paused != paused:
+            worker.paused = paused
+            self._emit("pause" if paused else "resume", worker.name)
+
+    def _find(self, worker: WorkerState, name: str) -> WorkerState | None:
+        """The worker meant; None where it does not take part in this run."""
+        return worker if name == "self" else next((w for w in self._workers if w.name == name), None)
+
+    def _take_feeds(self) -> None:
+        fed, self._fed = self._fed, []
+        for stream, text in fed:
+            if tokens := self._tokenizer.encode(text):
+                self._posts.append(whole_row(stream, self._views.stream_view(stream), tokens))
+                self._used["posted_tokens"] += len(tokens)
+            self._emit("feed", stream, text)
+            for worker in self._workers:
+                if not worker.ended:
+                    self._fire(worker, Moment(arrived=stream))
+
+    # --- The end ---
+
+    def _end_where_due(self) -> None:
+        if all(worker.ended for worker in self._workers) and not self._probes:
+            self.reason = "done"
+        elif self.passes >= self.budget:
+            self.reason = "budget"
+        elif not self._running:
+            self.reason = "stalled"
+        elif self._context is not None and max(row.length for row in self._running) > self._context:
+            self.stop("context")
+
+    def _last_rows(self) -> list[Row]:
+        """After the end: posts that are still to be written, then the finisher's rows."""
+        if self._posts:
+            return self._posts
+        answer = self.program.answer
+        if self._finisher is None and answer is not None and answer.otherwise is not None and self._needs_finisher():
+            view = self._views.everything()
+            self._finisher = Finisher(answer, view, self._values, self._tokenizer, self._emit)
+        if self._finisher is None or self._finisher.done:
+            return []
+        row = self._finisher.row()
+        return [] if self._context is not None and row.length > self._context else [row]
+
+    def _needs_finisher(self) -> bool:
+        ended_early = self.reason in ("cancelled", "context", "cache")
+        return not ended_early and not self._answers.settle(self._workers, self._views.pads, self._tokenizer)
+
+    def _advance_finisher(self, came: Mapping[Row, Outcome]) -> None:
+        if self._finisher is None:
+            self._commit(came)
+            return
+        self._finisher.hear(*came.values())
+        self._used["finisher_passes"] += 1
+        self._answers.text = self._finisher.text
+        if self._finisher.text is not None:
+            self._emit("answer", "answer", self._finisher.text)
+
+    def _usage(self) -> Usage:
+        self._used["sampled_tokens"] = self.sampled
+        self._used["handed_tokens"] = sum(worker.handed for worker in self._workers)
+        return Usage(**{name: self._used[name] for name in Usage.__dataclass_fields__})
+
+    def _emit(self, kind: EventKind, worker: str, text: str = "", logits: tuple[float, ...] = ()) -> None:
+        self._events.append(Event(kind, self.passes, worker, text, logits))

@@ -1,0 +1,1 @@
+"""The embedded model `tiny`: weights, tokenizer and model card, as package data."""
