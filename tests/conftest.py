@@ -1,0 +1,15 @@
+"""Settings that all tests share."""
+
+import os
+
+import pytest
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Tests run side by side: each takes one thread, so that they do not fight for the cores."""
+    import torch
+
+    torch.set_num_threads(1)

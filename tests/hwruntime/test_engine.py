@@ -1,0 +1,168 @@
+"""The engine on real (tiny, random) models: what is stored, shared, freed, and what does not depend on what."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import hwlang as hw
+from hwruntime.engine import Engine, Run
+from hwruntime.errors import RunError
+from hwruntime.models import Model
+
+QWEN = str(Path(__file__).parents[1] / "parity" / "qwen2")
+OPENING = "丁".join("丈不与专世丙业东丝両丢严" * 4)
+
+
+def program(body: str = "", declarations: str = "", opening: str = OPENING, budget: int = 20) -> hw.Program:
+    return hw.parse(f"""program p(q: str = "一") {{
+      budget {budget} passes
+      {declarations}
+      worker Ann, Ben, Cid {{ sees "{opening}", "{{{{q}}}}", others, self begin "{{{{name}}}}丈" forbid "丁" {body} }}
+    }}""")
+
+
+def alone(opening: str = OPENING, budget: int = 20) -> hw.Program:
+    return hw.parse(f'program p {{ budget {budget} passes worker Ann {{ sees "{opening}", self forbid "丁" }} }}')
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.load(QWEN, dtype="float32")
+
+
+@pytest.fixture
+def engine(model) -> Engine:
+    return Engine(model)
+
+
+def finish(engine: Engine, runs: list[Run]) -> list[dict[str, str]]:
+    while engine.step(runs):
+        pass
+    results = [run.session.result("qwen2") for run in runs]
+    for run in runs:
+        engine.finish(run)
+    return [{name: worker.text for name, worker in result.workers.items()} for result in results]
+
+
+def test_kv_of_a_token_are_stored_once_however_many_workers_read_it(engine, model):
+    one = engine.start(alone().compiled, {})
+    stored_for_one = model.pool.used
+    engine.finish(one)
+    three = engine.start(program().compiled, {})
+    assert model.pool.used == stored_for_one + 0  # the begins are not written before the first pass
+    engine.step([three])
+    assert model.pool.used == stored_for_one + 3 * model.pool.page_size
+    engine.finish(three)
+    assert model.pool.used == 0
+
+
+def test_equal_openings_of_runs_are_stored_once(engine, model):
+    first = engine.start(program().compiled, {})
+    stored = model.pool.used
+    second = engine.start(program().compiled, {})
+    assert model.pool.used == stored
+    engine.finish(first)
+    assert model.pool.used == stored
+    engine.finish(second)
+    assert model.pool.used == 0
+
+
+def test_runs_side_by_side_write_what_they_write_alone(engine):
+    inputs = [{"q": text} for text in ("丙", "业东", "丢严丈")]
+    source = program("sampling { temperature 0.8 top_p 0.9 }").compiled
+    together = finish(engine, [engine.start(source, given, seed=3) for given in inputs])
+    apart = [finish(engine, [engine.start(source, given, seed=3)])[0] for given in inputs]
+    assert together == apart
+    assert len({text for texts in together for text in texts.values()}) == 9
+
+
+def test_a_long_opening_is_encoded_in_chunks_to_the_same_end(engine, monkeypatch):
+    long = alone("丈不与专世丙业东" * 90)
+    whole = engine.run(long.compiled, {})
+    monkeypatch.setattr("hwruntime.engine.CHUNK", 64)
+    assert engine.run(long.compiled, {}).workers == whole.workers
+
+
+def test_moves_leave_the_pool_as_full_as_its_texts(engine, model):
+    separators = ", ".join(f'"{chr(0x4E03 + i)}"' for i in range(60))  # one token in five ends a step
+    steps = program(f"step until {separators} on step {{ move self to pad }}", "scratchpad pad")
+    run = engine.start(steps.compiled, {})
+    while engine.step([run]):
+        held = sum(block.length for block in run.blocks.values())
+        told = sum(len(block.tokens) for block in run.blocks)
+        assert held == told
+    result = run.session.result("qwen2")
+    assert any(worker.steps for worker in result.workers.values())
+    assert result.scratchpads["pad"]
+    engine.finish(run)
+    assert model.pool.used == 0
+
+
+def test_posts_probes_and_clears_give_their_pages_back(engine, model):
+    body = """on every 3 tokens { post "世丙{{name}}" to pad ask "业？" { "丈" { say "严" } "不" { clear pad } } }"""
+    run = engine.start(program(body, "scratchpad pad", budget=40).compiled, {})
+    kinds = set()
+    while engine.step([run]):
+        kinds |= {event.kind for event in run.session.drain()}
+        assert sum(b.length for b in run.blocks.values()) == sum(
+            len(b.tokens) for b in run.blocks if b.kind != "throw-away"
+        )
+    assert {"post", "ask"} <= kinds
+    engine.finish(run)
+    assert model.pool.used == 0
+
+
+def test_an_opening_that_does_not_fit_a_fixed_pool_is_refused_with_numbers():
+    small = Engine(Model.load(QWEN, dtype="float32", kv_tokens=64))
+    with pytest.raises(RunError, match=r"the run needs \d+ tokens of cache, the pool has 64: raise kv_tokens"):
+        small.run(program().compiled, {})
+    assert small.model.pool.used == 0
+    assert small.run(alone("丈不", budget=40).compiled, {}).reason == "budget"
+
+
+def test_a_run_for_which_the_pool_gets_too_small_keeps_its_text():
+    """Handed-out text is not in the estimate that refuses runs, so a pool can fill up in the middle of a run."""
+    small = Engine(Model.load(QWEN, dtype="float32", kv_tokens=160))
+    chatty = program('on every 1 tokens { say "丈不与专世丙业东" }', opening="丈不", budget=30)
+    result = small.run(chatty.compiled, {})
+    assert result.reason == "cache"
+    assert 0 < result.passes < 30
+    assert len(result.workers["Ann"].text) > 8
+    assert small.model.pool.used == 0
+
+
+def test_events_stream_as_they_happen(engine):
+    events = list(engine.stream(alone(budget=5).compiled, {}))
+    assert [event.kind for event in events] == ["token"] * 5
+    assert "".join(event.text for event in events) == engine.run(alone(budget=5).compiled, {}).workers["Ann"].text
+
+
+def test_a_cancelled_run_keeps_what_there_is(engine, model):
+    def cancel_at_three(run: Run) -> None:
+        if run.session.passes == 3:
+            raise KeyboardInterrupt
+
+    result = engine.run(alone().compiled, {}, watch=cancel_at_three)
+    assert (result.reason, result.passes, len(result.workers["Ann"].text)) == ("cancelled", 3, 3)
+    assert model.pool.used == 0
+
+
+def test_api_runs_batches_in_order_with_seeds_that_count_up():
+    engine = hw.Engine(QWEN, dtype="float32")
+    source = program("sampling { temperature 1 }")
+    inputs = [{"q": "丙"}, {"q": "丙"}, {"q": "业"}]
+    results = engine.run_batch(source, inputs, seed=5)
+    assert [result.seed for result in results] == [5, 6, 7]
+    assert results[0].workers != results[1].workers
+    assert results[1] == engine.run(source, q="丙", seed=6)
+
+
+def test_one_worker_that_sees_its_prompt_alone_writes_what_generate_writes(model):
+    prompt = model.tokenizer.encode(OPENING)
+    reference = torch.tensor([prompt])
+    hf = Model.load(QWEN, dtype="float32").hf
+    hf.set_attn_implementation("eager")
+    expected = hf.generate(reference, do_sample=False, max_new_tokens=20, suppress_tokens=model.tokenizer.encode("丁"))
+    result = Engine(model).run(alone().compiled, {})
+    assert model.tokenizer.encode(result.workers["Ann"].text) == expected[0, len(prompt) :].tolist()

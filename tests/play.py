@@ -1,0 +1,69 @@
+"""Run a program's text on the scripted model: no torch, no weights."""
+
+from collections.abc import Mapping
+
+import hwlang as hw
+from hwruntime.program import Value
+from hwruntime.result import Event, Result
+from hwruntime.rows import ClearBlock, Outcome, Row
+from hwruntime.scripted import ScriptedModel
+from hwruntime.session import Session
+
+
+class Play:
+    """One run of `source`, pass by pass. `lines` are what each worker says; `asks` what it chooses."""
+
+    def __init__(
+        self,
+        source: str,
+        lines: Mapping[str, str],
+        asks: Mapping[str, str] | None = None,
+        *,
+        inputs: Mapping[str, Value] | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+        context: int | None = None,
+        feeds: Mapping[int, tuple[str, str]] | None = None,
+    ) -> None:
+        self.model = ScriptedModel(lines, asks)
+        program = hw.parse(source).compiled
+        self.session = Session(
+            program, inputs or {}, self.model.tokenizer, budget=budget, workers=workers, context=context
+        )
+        self.passes: list[list[Row]] = []
+        self.events: list[Event] = []
+        self._feeds = dict(feeds or {})
+
+    def run(self) -> Result:
+        """To the end."""
+        while self.step():
+            pass
+        return self.session.result("scripted")
+
+    def step(self) -> bool:
+        if self.session.passes in self._feeds:
+            self.session.feed(*self._feeds.pop(self.session.passes))
+        rows = self.session.rows()
+        if not rows:
+            self.events += self.session.drain()
+            return False
+        self.passes.append(rows)
+        outcomes: list[Outcome] = [self.model.reply(row) for row in rows]
+        edits = self.session.advance(outcomes)
+        thrown_away = [row.block for row in rows if row.block.kind == "throw-away"]
+        assert [e.block for e in edits if isinstance(e, ClearBlock) and e.block.kind == "throw-away"] == thrown_away
+        self.events += self.session.drain()
+        return True
+
+    def texts(self, number: int) -> list[tuple[str, str]]:
+        """(writer, text) of the rows of a pass, counted from 0."""
+        return [(row.writer, self.model.tokenizer.decode(row.tokens)) for row in self.passes[number]]
+
+    def kinds(self, *kinds: str) -> list[tuple[str, int, str, str]]:
+        """The events of these kinds: (kind, pass, worker, text)."""
+        return [(e.kind, e.at, e.worker, e.text) for e in self.events if e.kind in kinds]
+
+
+def play(source: str, lines: Mapping[str, str], asks: Mapping[str, str] | None = None, **options: object) -> Result:
+    """The result of a run; options as for `Play`."""
+    return Play(source, lines, asks, **options).run()  # type: ignore[arg-type]
