@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from hwlang.display import Lines, Panes, Quiet, print_result
 
 if TYPE_CHECKING:
     from hwruntime.engine import Engine as RuntimeEngine
+    from hwruntime.engine import Run
     from hwruntime.errors import HwError
     from hwruntime.program import Value
     from hwruntime.result import Result
@@ -62,12 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="hw", description="Run and check .hw programs: several workers, one KV cache.")
-    top.add_argument("--version", action="version", version=f"hw {version('hwlang')}")
+    top.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run a program", description="Run a program, once or on many inputs.")
     run.set_defaults(command=run_command)
-    run.add_argument("program", metavar="FILE[:PROGRAM]", help="a .hw file; a file with several programs needs :PROGRAM")
+    run.add_argument(
+        "program", metavar="FILE[:PROGRAM]", help="a .hw file; a file with several programs needs :PROGRAM"
+    )
     run.add_argument("-p", dest="params", action="append", default=[], metavar="NAME=VALUE",
                      help="a parameter; NAME=@FILE takes a file's text")  # fmt: skip
     run.add_argument("--inputs", metavar="FILE.jsonl", help="run once for each line, an object of parameters")
@@ -88,6 +92,15 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("files", nargs="+", metavar="FILE")
     check.add_argument("--json", action="store_true", help="print the diagnostics as a JSON list")
     return top
+
+
+class ShowVersion(argparse.Action):
+    """Looks the version up when it is asked for: that takes longer than parsing a program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        parser.exit(message=f"hw {version('hwlang')}\n")
 
 
 def positive(text: str) -> int:
@@ -129,6 +142,8 @@ def run_command(options: argparse.Namespace) -> int:
     file, name = split_target(options.program)
     program = api.load(file, name)
     report(program.warnings)
+    # Threads that wait for one another busily stall for many times a pass where other processes use the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from hwruntime.errors import HwError
 
     try:
@@ -185,14 +200,21 @@ class Runner:
     def _watched_run(self, inputs: Mapping[str, Value], seed: int) -> Result:
         options, engine = self._options, self._engine
         quiet = options.json or self._batch
-        with Quiet() if quiet else Panes(self._out) if self._out.is_terminal else Lines(self._out) as display:
+        display = Quiet() if quiet else Panes(self._out) if self._out.is_terminal else Lines(self._out)
+        with display, first_interrupt() as interrupted:
+
+            def watch(run: Run) -> None:
+                display.show(run.session.drain(), engine.progress(run))
+                if interrupted:
+                    run.cancel()
+
             return engine.run(
                 self._program.compiled,
                 inputs,
                 seed=seed,
                 budget=options.budget,
                 workers=options.workers,
-                watch=lambda run: display.show(run.session.drain(), engine.progress(run)),
+                watch=watch,
             )
 
     def _report(self, error: HwError, job: Job) -> None:
@@ -206,6 +228,22 @@ class Runner:
             print(json.dumps({**line, "error": failure}, ensure_ascii=False), flush=True)
         else:
             report([diagnostic])
+
+
+@contextmanager
+def first_interrupt() -> Iterator[list[int]]:
+    """Within, the first Ctrl-C is only noted (in the list): the pass under way is finished. The next one interrupts."""
+    noted: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        noted.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def split_target(target: str) -> tuple[Path, str | None]:
@@ -298,7 +336,9 @@ def read_text(path: Path) -> str:
 def as_diagnostic(error: HwError, program: api.Program) -> Diagnostic:
     """A runtime error as the language shows its own."""
     at = error.span
-    span = Span(at.line, at.column, at.end_line, at.end_column, program.source) if at else Span(0, 0, 0, 0, program.source)
+    span = (
+        Span(at.line, at.column, at.end_line, at.end_column, program.source) if at else Span(0, 0, 0, 0, program.source)
+    )
     return Diagnostic(error.code, error.message, span, error.help)
 
 

@@ -25,7 +25,9 @@ class Display(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     def show(self, events: Sequence[Event], progress: Progress) -> None: ...
 
@@ -49,7 +51,9 @@ class Panes:
         self._live.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._live.__exit__(kind, error, trace)
 
     def show(self, events: Sequence[Event], progress: Progress) -> None:
@@ -83,7 +87,9 @@ class Lines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for worker, text in self._open.items():
             self._print(worker, text)
 
@@ -106,7 +112,9 @@ class Quiet:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def show(self, events: Sequence[Event], progress: Progress) -> None:
@@ -133,7 +141,9 @@ def print_result(console: Console, result: Result, seconds: float) -> None:
     sampled = result.usage.sampled_tokens
     rate = sampled / seconds if seconds > 0 else 0.0
     line = f"{ENDINGS[result.reason]} after {result.passes:,} passes: {len(result.workers)} workers"
-    console.print(f"{line}, {sampled:,} tokens sampled, {rate:,.0f} tokens/s, seed {result.seed}", style="dim", highlight=False)
+    console.print(
+        f"{line}, {sampled:,} tokens sampled, {rate:,.0f} tokens/s, seed {result.seed}", style="dim", highlight=False
+    )
 
 
 ENDINGS = {

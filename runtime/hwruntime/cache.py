@@ -73,7 +73,7 @@ class Pool:
 
     def hand_over(self, source: Block, target: Block) -> None:
         """Give `source`'s pages to `target`, which is empty; `source` is empty afterwards."""
-        assert target.length == 0 and not target.pages
+        assert not target.pages, "only an empty block takes pages over"
         target.pages, target.length = source.pages, source.length
         source.pages, source.length = [], 0
 
@@ -140,7 +140,9 @@ class Storage:
         old = self._layers.get(index)
         if old is not None and old[0].shape[1] >= capacity:
             return old
-        new = tuple(torch.zeros(x.shape[0], capacity, x.shape[2], dtype=x.dtype, device=x.device) for x in (keys, values))
+        new = tuple(
+            torch.zeros(x.shape[0], capacity, x.shape[2], dtype=x.dtype, device=x.device) for x in (keys, values)
+        )
         if old is not None:
             for bigger, smaller in zip(new, old, strict=True):
                 bigger[:, : smaller.shape[1]] = smaller

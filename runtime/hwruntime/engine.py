@@ -27,13 +27,22 @@ Watch = Callable[["Run"], None]  # called after every pass
 class LanguageModel(Protocol):
     """The one seam to a model and its cache. Real: `hwruntime.models.Model`."""
 
-    name: str
-    context: int
-    pool: Pool
-    why: Sequence[str]  # what was chosen for it, a line each
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def context(self) -> int:
+        """The longest view, in tokens."""
+
+    @property
+    def pool(self) -> Pool: ...
 
     @property
     def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def why(self) -> Sequence[str]:
+        """What was chosen for this model, a line each."""
 
     def forward(self, tokens: Sequence[int], plan: Plan, slots: list[int], wanted: Sequence[int]) -> Tensor:
         """Logits [len(wanted), vocabulary] that follow the pass's tokens at the indices `wanted`."""
@@ -270,9 +279,7 @@ class Engine:
             self._pool.hand_over(source, target)
             return
         positions = self._pool.extend(target, source.length)
-        self.model.move(
-            self._pool.slots(source, range(source.length)), self._pool.slots(target, positions), by
-        )
+        self.model.move(self._pool.slots(source, range(source.length)), self._pool.slots(target, positions), by)
         self._pool.clear(source)
 
 

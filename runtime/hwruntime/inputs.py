@@ -30,9 +30,15 @@ def bind(program: Program, inputs: Mapping[str, object]) -> dict[str, Value]:
 def parse_value(param: Param, text: str) -> Value:
     """A value as it is written on a command line. Raises `InputError`."""
     try:
-        if param.type == "bool":
-            return {"true": True, "false": False}[text.strip().lower()]
-        return {"str": str, "int": int, "float": float}[param.type](text)
+        match param.type:
+            case "str":
+                return text
+            case "int":
+                return int(text)
+            case "float":
+                return float(text)
+            case "bool":
+                return {"true": True, "false": False}[text.strip().lower()]
     except (ValueError, KeyError):
         raise _wrong_type(param, repr(text)) from None
 
@@ -114,7 +120,7 @@ def _check_choices(ask: Ask, values: Mapping[str, Value], tokenizer: Tokenizer) 
         other = first.setdefault(tokens[0], text)
         if other != text:
             raise RunError(
-                f'the choices "{other}" and "{text}" start with the same token in this model: `ask` cannot tell them apart',
+                f'the choices "{other}" and "{text}" start with the same token of this model, so they cannot be told apart',
                 help="choose words that start differently",
                 span=choice.span,
             )

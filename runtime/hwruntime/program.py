@@ -3,13 +3,13 @@
 The language writes this as JSON (`hwlang.lowering`), the runtime reads it (`Program.from_json`): neither imports the
 other. Every node may carry the span of the source that it came from; spans never take part in comparisons.
 
-    {"kind": "say", "text": {"kind": "text", "parts": ["Hi, I'm ", {"kind": "hole", "name": "name"}]}, "span": [3, 5, 3, 20]}
+    {"kind": "say", "text": {"kind": "text", "parts": ["I'm ", {"kind": "hole", "name": "name"}]}, "span": [3, 5, 3, 9]}
 """
 
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, TypeAlias, Union
@@ -380,7 +380,9 @@ def decode(data: Json, want: object, where: str) -> object:
         if data not in typing.get_args(want):
             raise ProgramError(f"{where}: {data!r} is not one of {', '.join(map(str, typing.get_args(want)))}")
         return data
-    options = typing.get_args(want) if isinstance(want, types.UnionType) or typing.get_origin(want) is Union else (want,)
+    options = (
+        typing.get_args(want) if isinstance(want, types.UnionType) or typing.get_origin(want) is Union else (want,)
+    )
     if isinstance(data, dict):
         return _decode_node(data, options, where)
     if isinstance(data, list) and Span in options:
@@ -403,11 +405,9 @@ def _decode_node(data: dict[str, Json], options: tuple[object, ...], where: str)
         raise ProgramError(f"{where}: {cls.__name__} has no field {', '.join(sorted(unknown))}")
     values = {key: decode(value, hints[key], f"{where}.{key}") for key, value in data.items() if key != "kind"}
     try:
-        return cls(**values)
+        return typing.cast(Callable[..., Node], cls)(**values)
     except TypeError as error:
         raise ProgramError(f"{where}: {error}") from None
 
 
-@cache
-def _hints(cls: type[Node]) -> dict[str, object]:
-    return typing.get_type_hints(cls)
+_hints = cache(typing.get_type_hints)

@@ -175,7 +175,7 @@ class WorkerState:
     # --- Reading ---
 
     def row(self) -> Row | None:
-        """What the worker runs in the next pass: None where it is paused, or has ended and has nothing left to write."""
+        """What the worker runs in the next pass: None where it is paused, or has ended and has nothing to write."""
         if self.ended:  # its last token, for the others to see
             return whole_row(self.name, self.view, self.pending) if self.pending else None
         if self.paused:

@@ -100,7 +100,9 @@ def test_text_keeps_what_was_handed_out_for_a_pass_that_the_budget_no_longer_all
 
 
 def test_an_ended_worker_still_writes_its_last_token():
-    source = 'program p { worker Ann { sees "A", self begin "x" max 1 tokens } worker Ben { sees Ann, self begin "y" } }'
+    source = (
+        'program p { worker Ann { sees "A", self begin "x" max 1 tokens } worker Ben { sees Ann, self begin "y" } }'
+    )
     game = Play(source, {"Ann": "last", "Ben": "1 2 3"})
     game.run()
     assert game.texts(1)[0] == ("Ann", "last")
@@ -170,7 +172,9 @@ def test_every_n_steps_and_passes():
 
 
 def test_a_rule_with_several_triggers_fires_once_a_token_and_counts_from_then():
-    game = Play(solo('step until "\\n" on step or every 2 tokens { post "." to log }', "scratchpad log"), {"Ann": "a b c\nd"})
+    game = Play(
+        solo('step until "\\n" on step or every 2 tokens { post "." to log }', "scratchpad log"), {"Ann": "a b c\nd"}
+    )
     game.run()
     assert [at for _, at, _, _ in game.kinds("post")] == [2, 4, 6, 8]
 
@@ -189,7 +193,7 @@ def test_a_regex_fires_for_each_match_in_a_finished_step_with_its_groups():
 
 
 def test_a_worker_without_steps_is_one_step_that_ends_with_it():
-    body = "on /x(.)/ { post \"{{1}}\" to log }"
+    body = 'on /x(.)/ { post "{{1}}" to log }'
     assert play(solo(body, "scratchpad log"), {"Ann": "a x- b x+"}).scratchpads["log"] == "-+"
 
 
@@ -312,7 +316,11 @@ def test_a_regex_answer_ends_the_run_at_the_first_finished_step_that_has_it():
 
 
 def test_pad_and_worker_answers():
-    source = 'program p {{ scratchpad log = "start;" worker Ann {{ sees log, self on "x" {{ post "x;" to log }} }} answer {} }}'
+    source = """program p {{
+      scratchpad log = "start;"
+      worker Ann {{ sees log, self on "x" {{ post "x;" to log }} }}
+      answer {}
+    }}"""
     assert play(source.format("log"), {"Ann": "x"}).answer == "start;x;"
     assert play(source.format("Ann"), {"Ann": "x"}).answer == "x"
 
@@ -341,7 +349,11 @@ def test_else_finishes_greedily_over_everything_when_the_budget_ends():
 
 
 def test_else_completes_an_empty_pad():
-    source = 'program p { scratchpad log worker Ann { sees log, self begin "b" on "x" { post "x" to log } } answer log else "In short:" }'
+    source = """program p {
+      scratchpad log
+      worker Ann { sees log, self begin "b" on "x" { post "x" to log } }
+      answer log else "In short:"
+    }"""
     assert play(source, {"Ann": "x"}).answer == "x"
     assert play(source, {"Ann": "y", "answer": " nothing."}).answer == "nothing."
 

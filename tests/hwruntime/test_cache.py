@@ -1,0 +1,171 @@
+"""The pool: pages are never leaked, given twice or shared; the storage keeps what was written."""
+
+import pytest
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from torch import Tensor
+
+from hwruntime.cache import FIRST_CAPACITY, Block, Pool, Storage
+from hwruntime.errors import RunError
+
+PAGES = 12  # of the pool that is full sooner or later
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """Blocks that are extended, cleared and handed over at random; `content` is what the storage must hold."""
+
+    blocks = Bundle("blocks")
+    tokens: int | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = Pool(self.tokens, page_size=4)
+        self.storage = Storage(self.pool)
+        self.content: dict[int, tuple[Block, list[float]]] = {}
+        self.written = 0
+
+    @rule(target=blocks)
+    def new(self) -> Block:
+        block = Block()
+        self.content[id(block)] = (block, [])
+        return block
+
+    @rule(block=blocks, count=st.integers(0, 14))
+    def extend(self, block: Block, count: int) -> None:
+        before = (list(block.pages), block.length, self.pool.used)
+        need = -(-(block.length + count) // 4) - len(block.pages)
+        if not self.pool.grows and need * 4 > self.pool.capacity - self.pool.used:
+            with pytest.raises(RunError):
+                self.pool.extend(block, count)
+            assert (block.pages, block.length, self.pool.used) == before
+            return
+        positions = self.pool.extend(block, count)
+        assert positions == range(before[1], before[1] + count)
+        self._write(block, positions)
+
+    @rule(block=blocks)
+    def clear(self, block: Block) -> None:
+        self.pool.clear(block)
+        self.content[id(block)][1].clear()
+
+    @rule(block=blocks)
+    def read(self, block: Block) -> None:
+        expected = self.content[id(block)][1]
+        if expected:
+            keys, values = self.storage.layer(0)
+            slots = self.pool.slots(block, range(block.length))
+            assert keys[0, slots, 0].tolist() == expected
+            assert values[0, slots, 0].tolist() == [-x for x in expected]
+
+    @rule(source=blocks, target=consumes(blocks))
+    def hand_over(self, source: Block, target: Block) -> None:
+        if source is target:
+            return
+        self.clear(target)
+        self.pool.hand_over(source, target)
+        self.content[id(target)][1].extend(self.content[id(source)][1])
+        self.content[id(source)][1].clear()
+
+    @rule(source=blocks, target=blocks)
+    def move(self, source: Block, target: Block) -> None:
+        """`move self to pad`: copy behind the target, then empty the source."""
+        if source is target or not source.length or not self.pool.grows:
+            return
+        slots = torch.tensor(self.pool.slots(source, range(source.length)))
+        positions = self.pool.extend(target, source.length)
+        self.storage.move(slots, torch.tensor(self.pool.slots(target, positions)), lambda layer, keys: keys)
+        self.content[id(target)][1].extend(self.content[id(source)][1])
+        self.clear(source)
+
+    @invariant()
+    def pages_have_one_owner(self) -> None:
+        pages = [page for block, _ in self.content.values() for page in block.pages]
+        assert len(pages) == len(set(pages)), "a page belongs to one block"
+        assert self.pool.used == 4 * len(pages), "no page is leaked"
+        for block, content in self.content.values():
+            assert block.length == len(content)
+            assert len(block.pages) == -(-block.length // 4)
+
+    def _write(self, block: Block, positions: range) -> None:
+        numbers = [float(self.written + i + 1) for i in range(len(positions))]
+        self.written += len(positions)
+        self.content[id(block)][1].extend(numbers)
+        if numbers:
+            keys = torch.tensor(numbers)[None, :, None]
+            self.storage.write(0, torch.tensor(self.pool.slots(block, positions)), keys, -keys)
+
+
+class FullMachine(PoolMachine):
+    tokens = PAGES * 4
+
+
+TestGrowingPool = PoolMachine.TestCase
+TestFullPool = FullMachine.TestCase
+TestGrowingPool.settings = TestFullPool.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+def test_a_full_pool_says_what_it_needs():
+    pool = Pool(64)
+    pool.extend(Block(), 40)  # three pages of four
+    with pytest.raises(RunError) as failure:
+        pool.extend(Block(), 33)
+    assert str(failure.value) == "the run needs 96 tokens of cache, the pool has 64: raise kv_tokens"
+
+
+def test_a_pool_is_rounded_up_to_whole_pages():
+    assert Pool(65).capacity == 80
+    assert Pool(65).fits([33, 32])
+    assert not Pool(65).fits([33, 33])
+    assert Pool().fits([10**9])
+
+
+def test_a_growing_pool_grows():
+    pool = Pool()
+    before = pool.capacity
+    block = Block()
+    pool.extend(block, 10 * before)
+    assert pool.capacity >= 10 * before == 10 * FIRST_CAPACITY * pool.page_size
+    assert len(set(block.pages)) == len(block.pages)
+
+
+def test_pages_of_a_block_lie_next_to_each_other():
+    pool = Pool()
+    first, second = Block(), Block()
+    for _ in range(20):
+        pool.extend(first, 16)
+        pool.extend(second, 16)
+    for block in (first, second):
+        assert block.pages == list(range(block.pages[0], block.pages[0] + 20))
+
+
+def test_storage_grows_without_losing_anything():
+    pool = Pool(page_size=4)
+    storage, block = Storage(pool), Block()
+    written: list[Tensor] = []
+    for _ in range(4):
+        slots = torch.tensor(pool.slots(block, pool.extend(block, 700)))
+        written.append(torch.randn(2, 700, 3))
+        storage.write(5, slots, written[-1], written[-1][..., :1])
+    keys, values = storage.layer(5)
+    slots = pool.slots(block, range(block.length))
+    assert torch.equal(keys[:, slots], torch.cat(written, 1))
+    assert torch.equal(values[:, slots], torch.cat(written, 1)[..., :1])
+
+
+def test_a_move_rotates_keys_of_every_layer_and_not_values():
+    pool = Pool(page_size=4)
+    storage = Storage(pool)
+    source, target = Block(), Block()
+    slots = torch.tensor(pool.slots(source, pool.extend(source, 6)))
+    pool.extend(target, 3)
+    for layer in range(2):
+        storage.write(layer, slots, torch.full((2, 6, 4), layer + 1.0), torch.full((2, 6, 2), -layer - 1.0))
+    moved = torch.tensor(pool.slots(target, pool.extend(target, 6)))
+    storage.move(slots, moved, lambda layer, keys: keys * 10 + layer)
+    for layer in range(2):
+        keys, values = storage.layer(layer)
+        assert (keys[:, moved] == (layer + 1) * 10 + layer).all()
+        assert (values[:, moved] == -layer - 1).all()
+        assert (keys[:, slots] == layer + 1).all()
