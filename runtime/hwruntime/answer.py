@@ -89,5 +89,3 @@ def find(regex: str, text: str) -> str | None:
     """The first match of a regex: its first group where it has one."""
     found = re.search(regex, text, re.MULTILINE)
     return (found.group(1 if found.re.groups else 0) or "") if found else None
-
-

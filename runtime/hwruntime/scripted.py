@@ -1,7 +1,7 @@
 """The fake model: it says what its script says. For tests of programs, without weights and without torch.
 
-    model = ScriptedModel({"Alice": "First.\n\nSecond.", "Bob": "Mine."}, asks={"ahead": "yes"})
-    result = model.play(Session(program, inputs, model.tokenizer))
+model = ScriptedModel({"Alice": "First.\n\nSecond.", "Bob": "Mine."}, asks={"ahead": "yes"})
+result = model.play(Session(program, inputs, model.tokenizer))
 """
 
 import re
