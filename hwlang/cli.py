@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hwruntime.errors import HwError
     from hwruntime.program import Value
     from hwruntime.result import Result
+    from hwruntime.trace import Trace
 
 OK, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
 PROGRAM_NAME = re.compile(r"(?P<file>.+):(?P<program>[A-Za-z_]\w*)")
@@ -84,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, metavar="N", help="how many workers of `workers n of ...`")
     run.add_argument("--kv-tokens", type=positive, metavar="N", help="size of the cache (default: grows as needed)")
     run.add_argument("--json", action="store_true", help="print one JSON object per run")
+    run.add_argument("--trace", metavar="FILE", help="write what happens to FILE as JSON lines, as it happens")
     run.add_argument("--trust-remote-code", action="store_true", help="let a model run code of its own")
     run.add_argument("-v", "--verbose", action="store_true", help="say what was chosen, and why")
 
@@ -151,23 +153,30 @@ def run_command(options: argparse.Namespace) -> int:
         if options.inputs is None:
             check_inputs(program, given, options.workers)  # a slip in them is told before the model is loaded
         jobs = read_jobs(options.inputs) if options.inputs is not None else [Job({})]
-        engine = load_engine(options, program)
+        with open_trace(options.trace) as trace:
+            engine = load_engine(options, program)
+            return Runner(engine, program, given, options, trace).run_all(jobs)
     except HwError as error:
         report([as_diagnostic(error, program)])
         return exit_code(error)
-    return Runner(engine, program, given, options).run_all(jobs)
 
 
 class Runner:
     """Does the jobs one after the other; one that fails, fails alone."""
 
     def __init__(
-        self, engine: RuntimeEngine, program: api.Program, given: Mapping[str, Value], options: argparse.Namespace
+        self,
+        engine: RuntimeEngine,
+        program: api.Program,
+        given: Mapping[str, Value],
+        options: argparse.Namespace,
+        trace: Trace | None,
     ) -> None:
         self._engine = engine
         self._program = program
         self._given = given
         self._options = options
+        self._trace = trace
         self._out = Console(soft_wrap=True)
         self._batch = options.inputs is not None
         self._seed: int = program.compiled.seed if options.seed is None else options.seed
@@ -204,11 +213,16 @@ class Runner:
         with display, first_interrupt() as interrupted:
 
             def watch(run: Run) -> None:
-                display.show(run.session.drain(), engine.progress(run))
+                events = run.session.drain()
+                display.show(events, engine.progress(run))
+                if self._trace:
+                    self._trace.add(run.session.passes, events)
                 if interrupted:
                     run.cancel()
 
-            return engine.run(
+            if self._trace:
+                self._trace.start(self._program.compiled, engine.model.name, inputs, seed)
+            result = engine.run(
                 self._program.compiled,
                 inputs,
                 seed=seed,
@@ -216,6 +230,9 @@ class Runner:
                 workers=options.workers,
                 watch=watch,
             )
+        if self._trace:
+            self._trace.end(result)
+        return result
 
     def _report(self, error: HwError, job: Job) -> None:
         """On stderr; for a line of an inputs file also as that line's result, so that the lines stay in step."""
@@ -228,6 +245,22 @@ class Runner:
             print(json.dumps({**line, "error": failure}, ensure_ascii=False), flush=True)
         else:
             report([diagnostic])
+
+
+@contextmanager
+def open_trace(path: str | None) -> Iterator[Trace | None]:
+    """The file of `--trace`, before anything that takes time. Raises `Usage`."""
+    from hwruntime.trace import Trace
+
+    if path is None:
+        yield None
+        return
+    try:
+        file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise Usage(f"cannot write `{path}`: {error.strerror}") from None
+    with file:
+        yield Trace(file)
 
 
 @contextmanager

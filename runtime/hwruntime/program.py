@@ -410,4 +410,4 @@ def _decode_node(data: dict[str, Json], options: tuple[object, ...], where: str)
         raise ProgramError(f"{where}: {error}") from None
 
 
-_hints = cache(typing.get_type_hints)
+_hints: Callable[..., Mapping[str, object]] = cache(typing.get_type_hints)

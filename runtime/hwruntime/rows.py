@@ -17,7 +17,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Draw:
-    """How a row's next token is drawn: with number `counter` of the random stream (`seed`, `stream`)."""
+    """How a row's next token is drawn: with number `counter` of the random stream (`seed`, `stream`).
+
+    `banned` tokens are never drawn; with `allowed` (a bit for each token, see `constraint.Matcher`) only those are.
+    """
 
     temperature: float
     top_p: float
@@ -27,6 +30,7 @@ class Draw:
     stream: int
     counter: int
     banned: frozenset[int]
+    allowed: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)

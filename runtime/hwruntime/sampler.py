@@ -14,11 +14,19 @@ def sample(logits: Tensor, draws: list[Draw]) -> list[int]:
     for index, draw in enumerate(draws):
         if draw.banned:
             logits[index, list(draw.banned)] = float("-inf")
+        if draw.allowed is not None:
+            logits[index, ~unpacked(draw.allowed, logits.shape[1]).to(logits.device)] = float("-inf")
     greedy = logits.argmax(-1).tolist()
     return [
         token if draw.temperature == 0 else draw_token(logits[index], draw)
         for index, (token, draw) in enumerate(zip(greedy, draws, strict=True))
     ]
+
+
+def unpacked(mask: bytes, size: int) -> Tensor:
+    """A bit mask as bools [size]; tokens beyond the mask are not in it."""
+    bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little", count=min(size, 8 * len(mask)))
+    return torch.from_numpy(np.pad(bits, (0, size - len(bits))).astype(bool))
 
 
 def draw_token(logits: Tensor, draw: Draw) -> int:

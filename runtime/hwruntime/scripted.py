@@ -21,14 +21,15 @@ class WordTokenizer:
 
     def __init__(self) -> None:
         self._pieces = ["<end>"]
+        self._bytes = [b"<end>"]
         self._ids = {"<end>": END}
         self.end_tokens = frozenset({END})
         for character in map(chr, (9, 10, *range(32, 127))):
             self._id(character)
 
     @property
-    def vocabulary(self) -> Sequence[str]:
-        return self._pieces
+    def vocabulary(self) -> Sequence[bytes]:
+        return self._bytes  # the list itself: it grows
 
     def encode(self, text: str) -> list[int]:
         return [self._id(piece) for piece in PIECES.findall(text)]
@@ -41,10 +42,14 @@ class WordTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         return "".join(self._pieces[token] for token in tokens)
 
+    def matcher(self, grammar: str) -> None:
+        """A script says what it says."""
+
     def _id(self, piece: str) -> int:
         if piece not in self._ids:
             self._ids[piece] = len(self._pieces)
             self._pieces.append(piece)
+            self._bytes.append(piece.encode())
         return self._ids[piece]
 
 

@@ -1,10 +1,12 @@
 """Text to tokens and back: the seam that a session knows (`Tokenizer`), and the real one (`ModelTokenizer`)."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from hwruntime.constraint import Matcher, guide
 from hwruntime.errors import RunError
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ class Tokenizer(Protocol):
         """Tokens that end a worker."""
 
     @property
-    def vocabulary(self) -> Sequence[str]:
-        """What each token adds to a text, by id: for `forbid` and separators."""
+    def vocabulary(self) -> Sequence[bytes]:
+        """What each token adds to a text, by id, as UTF-8: a token can be a part of a character."""
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text by itself, nothing added."""
@@ -39,6 +41,9 @@ class Tokenizer(Protocol):
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones included."""
+
+    def matcher(self, grammar: str) -> Matcher | None:
+        """Follows a grammar of llguidance, token by token. None for a tokenizer that holds nobody to one."""
 
 
 class ModelTokenizer:
@@ -53,12 +58,14 @@ class ModelTokenizer:
         return self._end_tokens
 
     @cached_property
-    def vocabulary(self) -> Sequence[str]:
+    def vocabulary(self) -> Sequence[bytes]:
         # Decoding a token behind another shows what it adds to a text: by itself, some tokenizers drop its space.
         anchor = self.encode("a")
         skip = len(self.decode(anchor))
-        pairs = [[*anchor, token] for token in range(len(self._hf))]
-        return [text[skip:] for text in self._hf.batch_decode(pairs, clean_up_tokenization_spaces=False)]
+        ids = range(len(self._hf))
+        texts = self._hf.batch_decode([[*anchor, token] for token in ids], clean_up_tokenization_spaces=False)
+        names = self._hf.convert_ids_to_tokens(list(ids))
+        return [token_bytes(name, text[skip:]) for name, text in zip(names, texts, strict=True)]
 
     def encode(self, text: str) -> list[int]:
         return list(self._hf.encode(text, add_special_tokens=False))
@@ -73,6 +80,9 @@ class ModelTokenizer:
         text = self._hf.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text
+
+    def matcher(self, grammar: str) -> Matcher:
+        return guide(self._hf, self.vocabulary, self._end_tokens, grammar)
 
     def _start_tokens(self) -> list[int]:
         """The start token, if the tokenizer puts it before a text; chat templates write theirs out themselves."""
@@ -108,6 +118,19 @@ class ModelTokenizer:
         return text
 
 
+def token_bytes(name: str, text: str) -> bytes:
+    """A token's bytes: its text, or, where that is no whole character, what the tokenizer's own name for it says."""
+    if "\ufffd" not in text:
+        return text.encode()
+    if byte := re.fullmatch("<0x([0-9A-F]{2})>", name):  # SentencePiece
+        return bytes.fromhex(byte[1])
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    characters: dict[int, str] = bytes_to_unicode()  # type: ignore[no-untyped-call]
+    alphabet = {character: byte for byte, character in characters.items()}  # byte-level BPE
+    return bytes(alphabet[c] for c in name) if all(c in alphabet for c in name) else text.encode()
+
+
 @dataclass
 class Detokenizer:
     """Text of a growing list of tokens, O(1) per token.
@@ -123,7 +146,10 @@ class Detokenizer:
 
     def add(self, tokens: Sequence[int]) -> str:
         """The text that these tokens add."""
-        self._tokens.extend(tokens)
+        return "".join(map(self._add_one, tokens))
+
+    def _add_one(self, token: int) -> str:
+        self._tokens.append(token)
         before = self.tokenizer.decode(self._tokens[self._start : self._done])
         after = self.tokenizer.decode(self._tokens[self._start :])
         if after.endswith("\ufffd") and len(self._tokens) - self._done < 8:  # a character is at most 4 bytes
@@ -140,20 +166,26 @@ class Detokenizer:
 
 
 class Forbidden:
-    """The tokens that would write one of `texts`, however it is split into tokens."""
+    """The tokens that would write one of `texts`, however it is split into tokens.
+
+    Works on bytes: a token can be a part of a character. `reach`: how many of the tokens before matter.
+    """
 
     def __init__(self, texts: Sequence[str], tokenizer: Tokenizer) -> None:
-        self._texts = [text for text in texts if text]
+        self._texts = [text.encode() for text in texts if text]
         self._vocabulary = tokenizer.vocabulary if self._texts else ()
-        self._starting: dict[str, frozenset[int]] = {}
+        self._starting: dict[bytes, frozenset[int]] = {}
         self._always = frozenset(i for i, piece in enumerate(self._vocabulary) if any(t in piece for t in self._texts))
+        self.reach = max((len(text) - 1 for text in self._texts), default=0)
 
-    def after(self, tail: str) -> frozenset[int]:
-        """Token ids that may not follow a text that ends in `tail`."""
+    def after(self, tokens: Sequence[int]) -> frozenset[int]:
+        """Token ids that may not follow `tokens`, of which the last `reach` are looked at."""
+        recent = tokens[-self.reach :] if self.reach else ()
+        tail = b"".join(self._vocabulary[t] for t in recent if t < len(self._vocabulary))  # models have spare ids
         rests = [t[n:] for t in self._texts for n in range(1, len(t)) if tail.endswith(t[:n])]
         return self._always.union(*map(self._starting_with, rests)) if rests else self._always
 
-    def _starting_with(self, rest: str) -> frozenset[int]:
+    def _starting_with(self, rest: bytes) -> frozenset[int]:
         if rest not in self._starting:
             self._starting[rest] = frozenset(i for i, p in enumerate(self._vocabulary) if p.startswith(rest))
         return self._starting[rest]

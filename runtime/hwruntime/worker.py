@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from hwruntime.constraint import Matcher, grammar
 from hwruntime.errors import RunError
 from hwruntime.program import (
     Arrives,
@@ -83,6 +84,8 @@ class WorkerState:
         self._tail = ""  # of the voice: as much as a text that is looked for can need
         self._step_text = ""  # of the step being written, without its prefix
         self._counts = [Count() for _ in spec.rules]
+        self._matcher = self._make_matcher()
+        self._recent: list[int] = []  # its last tokens: as many as a forbidden text can need
         self._tail_length = max(map(len, self._needles()), default=0)
 
     @property
@@ -114,6 +117,8 @@ class WorkerState:
         before, tail = self._step_text, self._tail
         self.pending.append(token)
         delta = self._speak("token", [token])
+        if self._matcher:
+            self._matcher.take(token)
         for count in self._counts:
             count.tokens += 1
         stopped = any(completes(tail, delta, text.fill(self.values)) is not None for text in self.spec.stop_at)
@@ -152,6 +157,8 @@ class WorkerState:
     def _next_step(self) -> None:
         """The token that ended the step is fed with the next step's prefix (rule 5)."""
         self._count_step()
+        if self._matcher:
+            self._matcher.reset()
         self.values["step"] = self.steps + 1
         self._step_text = ""
         prefix = self.spec.step.prefix if self.spec.step else None
@@ -166,6 +173,7 @@ class WorkerState:
         text = self._detokenizer.add(tokens)
         self.tokens += len(tokens)
         self._voice.append(text)
+        self._recent = (self._recent + tokens)[-self._forbidden.reach :] if self._forbidden.reach else []
         self._tail = (self._tail + text)[-self._tail_length :] if self._tail_length else ""
         if in_step:
             self._step_text += text
@@ -198,8 +206,19 @@ class WorkerState:
             seed=s.seed or 0,
             stream=self.index,
             counter=self.sampled,
-            banned=self._forbidden.after(self._tail),
+            banned=self._forbidden.after(self._recent),
+            allowed=self._matcher.allowed() if self._matcher else None,
         )
+
+    def _make_matcher(self) -> Matcher | None:
+        if self.spec.constraint is None:
+            return None
+        separators = [text.fill(self.values) for text in self.spec.step.until] if self.spec.step else []
+        try:
+            return self._tokenizer.matcher(grammar(self.spec.constraint, separators))
+        except RunError as error:
+            message = f"worker `{self.name}`: {error.message}"
+            raise RunError(message, error.help, self.spec.constraint.span) from None
 
     # --- Rules ---
 
@@ -246,7 +265,7 @@ class WorkerState:
     def _needles(self) -> list[str]:
         """Texts that are looked for in the voice as it grows."""
         seen = [t.text for rule in self.spec.rules for t in rule.triggers if isinstance(t, Seen)]
-        return [text.fill(self.values) for text in (*seen, *self.spec.stop_at, *self.spec.forbid)]
+        return [text.fill(self.values) for text in (*seen, *self.spec.stop_at)]
 
 
 def completes(before: str, delta: str, needle: str) -> int | None:

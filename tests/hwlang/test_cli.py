@@ -18,7 +18,12 @@ QWEN = ROOT / "tests" / "parity" / "qwen2"
 PROGRAM = """program count(q: str, n: int = 2) {
   budget 6 passes
   scratchpad pad
-  workers n of Ann, Ben { sees "{{q}}丈", pad, others, self step "与" until "专", "世" on step { move self to pad } forbid "丁" }
+  workers n of Ann, Ben {
+    sees "{{q}}丈", pad, others, self
+    step "与" until "专", "世"
+    on step { move self to pad }
+    forbid "丁"
+  }
   answer pad
 }
 """
@@ -123,6 +128,21 @@ def test_verbose_says_what_was_chosen(capsys, program):
     assert "hw: attention: torch" in err
 
 
+def test_a_trace_holds_what_was_run_every_event_and_the_result(capsys, program, tmp_path):
+    trace = tmp_path / "trace.jsonl"
+    code, out, _ = run_on_qwen(capsys, program, "-p", "q=七", "--json", "--trace", str(trace))
+    head, *passes, end = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert code == 0
+    assert (head["seed"], head["inputs"], head["program"]["name"]) == (0, {"q": "七"}, "count")
+    assert [line["pass"] for line in passes] == [1, 2, 3, 4, 5, 6]
+    assert end == {"result": json.loads(out)}
+    spoken = [
+        e["text"] for line in passes for e in line["events"] if e["kind"] in ("say", "token") and e["worker"] == "Ann"
+    ]
+    assert "".join(spoken) == end["result"]["workers"]["Ann"]["text"]
+    assert "cannot write" in run_on_qwen(capsys, program, "-p", "q=七", "--trace", "/no/such/folder/t")[2]
+
+
 def test_inputs_print_one_result_per_line_in_order_and_a_bad_line_fails_alone(capsys, program, tmp_path):
     inputs = tmp_path / "in.jsonl"
     inputs.write_text('{"q": "七"}\n\n{"q": 7}\n{"q": "七", "n": 1}\nnot json\n[1]\n{"z": 1}\n{"q": "七"}\n')
@@ -152,14 +172,15 @@ def test_a_file_with_several_programs_needs_a_name(capsys, tmp_path):
 # --- Bad input: (program or None for the good one, arguments, exit code, what stderr must hold) ---
 
 SEES = "program p {{ worker A {{ sees {}, self }} }}"
+FILE = 'program p {{ text t = file "{}" worker A {{ sees t, self }} }}'
 BAD_PROGRAMS = {
     "unknown character": ('program p { worker A { sees "x", self § } }', ["HW0", ":1:39", "`§`"]),
     "unclosed brace": ('program p {\n  worker A { sees "x", self\n', ["HW0", ":2:12", "never closed"]),
     "undefined name": ('program p {\n  worker A { sees "x", nobody, self }\n}', ["HW1", ":2:24", "`nobody`"]),
     "hole that nothing fills": (SEES.format('"{{zz}}"'), ["error[HW", "`{{zz}}`"]),
-    "file outside the folder": (SEES.format('t') .replace("p {", 'p { text t = file "../secret.txt"', 1), ["HW4", "../secret.txt"]),
-    "absolute file": (SEES.format('t').replace("p {", 'p { text t = file "/etc/passwd"', 1), ["HW4", "/etc/passwd"]),
-    "missing file": (SEES.format('t').replace("p {", 'p { text t = file "nope.md"', 1), ["HW4", "nope.md"]),
+    "file outside the folder": (FILE.format("../secret.txt"), ["HW4", "../secret.txt"]),
+    "absolute file": (FILE.format("/etc/passwd"), ["HW4", "/etc/passwd"]),
+    "missing file": (FILE.format("nope.md"), ["HW4", "nope.md"]),
     "zero workers": ('program p { workers 0 of A, B { sees "x", self } }', ["error[HW", "0"]),
     "no worker": ("program p { }", ["error[HW", "worker"]),
     "empty": ("", ["error[HW"]),
