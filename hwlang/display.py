@@ -123,7 +123,7 @@ class Quiet:
 
 def progress_line(progress: Progress, seconds: float) -> Text:
     rate = progress.sampled / seconds if seconds > 0 else 0.0
-    line = Text(f" pass {progress.passes:,} of {progress.budget:,}", style="bold")
+    line = Text(f" pass {progress.passes:,} of {progress.budget:,}", style="bold", no_wrap=True, overflow="ellipsis")
     line.append(f"   {rate:,.0f} tokens/s", style="not bold")
     line.append(f"   cache {progress.cache_used:,} of {progress.cache_capacity:,} tokens", style="dim not bold")
     return line
@@ -137,7 +137,7 @@ def print_result(console: Console, result: Result, seconds: float) -> None:
             text = Text(worker.text.strip("\n") or "(nothing)")
             console.print(Panel(text, title=name, title_align="left", style=colour_of(colours, name)))
     if result.answer is not None:
-        console.print(Text("answer ", style="bold"), Text(result.answer.strip("\n")), sep="\n")
+        console.print(Text("answer", style="bold"), Text(result.answer.strip("\n")), sep="\n")
     sampled = result.usage.sampled_tokens
     rate = sampled / seconds if seconds > 0 else 0.0
     line = f"{ENDINGS[result.reason]} after {result.passes:,} passes: {len(result.workers)} workers"

@@ -120,7 +120,7 @@ def _check_choices(ask: Ask, values: Mapping[str, Value], tokenizer: Tokenizer) 
         other = first.setdefault(tokens[0], text)
         if other != text:
             raise RunError(
-                f'the choices "{other}" and "{text}" start with the same token of this model: it cannot tell them apart',
+                f'the choices "{other}" and "{text}" start with the same token, so this model cannot tell them apart',
                 help="choose words that start differently",
                 span=choice.span,
             )
