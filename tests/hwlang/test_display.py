@@ -49,7 +49,7 @@ def test_panes_show_each_worker_and_the_progress(monkeypatch):
     text = printed(out)
     for piece in ("Alice", "hello [b]", "Bob", "world", "pass 12 of 1,024", "tokens/s", "cache 320 of 4,096 tokens"):
         assert piece in text
-    assert text.count("world") <= 12
+    assert text.count("world") <= 2 * 12  # the end of it, in two pictures: the last one is drawn again at the end
 
 
 @pytest.mark.parametrize("height", [3, 8, 40])
