@@ -24,6 +24,7 @@ from hwlang.syntax import Hole, Name, String
 
 MAX_FILE = 16 * 1024 * 1024  # bytes of an included file
 MAX_SIZE = 1_000_000  # nodes of a program with all roles and texts written out
+MAX_TEXT = 10_000  # parts of a text with the texts in it written out
 MAX_REGEX = 10_000  # characters
 MAX_IMPORTS = 32  # files that import each other in a row
 GUESSES = 20  # "did you mean" is looked for in the first so many problems
@@ -313,10 +314,10 @@ class FileCheck:
         self._imported: set[Path] = set()
 
     def run(self) -> list[Resolved]:
-        self._declare_roles(self.tree, None)
         main = [self.files.main] if self.files.main else []
         for node in self.tree.imports:
             self._import(node, node, main)
+        self._declare_roles(self.tree, None)
         self._programs_once()
         programs = [ProgramCheck(program, self).run() for program in self.tree.programs]
         if programs:
@@ -598,6 +599,7 @@ class ProgramCheck:
         self.crew: list[Crew] = []
         self.groups: list[Group] = []
         self._views: dict[Member, tuple[syntax.Entry, ...]] = {}
+        self._inner: dict[str, dict[str, Hole]] = {}  # the holes that are left in a text, each once
         self.uses = Uses()
         self.size = 0
 
@@ -608,16 +610,19 @@ class ProgramCheck:
         self._params()
         self._declarations()
         self._crew()
-        if self.size <= MAX_SIZE:
-            self._bodies()
-        else:
-            message = f"written out, this program has more than {MAX_SIZE} parts"
-            self.report.error("HW008", self.program.name.span, message)
+        self._bodies()
         self._syncs()
         self._answer()
+        if self.size > MAX_SIZE:
+            message = f"written out, this program has more than {MAX_SIZE} parts"
+            self.report.error("HW008", self.program.name.span, message)
+            return self._resolved()
         self._pads()
         self._paused()
         self._unused()
+        return self._resolved()
+
+    def _resolved(self) -> Resolved:
         kinds = {name: kind for name, (kind, _) in self.declared.items()}
         file = self.files.source.file
         return Resolved(file, self.program, kinds, self.texts, self.schemas, tuple(self.crew), tuple(self.groups))
@@ -721,11 +726,10 @@ class ProgramCheck:
         value = self.strings[name].value
         assert isinstance(value, String)
         self.uses.names.update(hole.name for hole in value.holes if hole.name in self.strings)
-        parts = written_out(value, self.texts)
-        if len(parts) > 10_000:
+        if sum(len(self.texts.get(hole.name, ())) for hole in value.holes) > MAX_TEXT:
             self.report.error("HW008", value.span, f"the text {quoted(name)} is too long when it is written out")
             return ()
-        return parts
+        return written_out(value, self.texts)
 
     def _text(self, text: String, fill: Fill) -> None:
         """Check that something fills every hole of a text."""
@@ -740,7 +744,9 @@ class ProgramCheck:
 
     def _inner_holes(self, name: str, span: Span, parts: Parts, fill: Fill) -> None:
         self.size += len(parts)
-        for inner in {part.name: part for part in parts if isinstance(part, Hole)}.values():
+        if name not in self._inner:
+            self._inner[name] = {part.name: part for part in parts if isinstance(part, Hole)}
+        for inner in self._inner[name].values():
             self._hole(inner, fill, Hole(inner.name, span=span), name)
 
     def _hole(self, hole: Hole, fill: Fill, at: Hole | None = None, text: str | None = None) -> None:
@@ -834,9 +840,8 @@ class ProgramCheck:
             return
         body = combined(role, own)
         view = self._view(body, node)
-        for name in node.names:
-            if self.declared[name.value][1] is name:
-                self.crew.append(Crew(name, body, node.paused or body.paused is not None, view))
+        paused = node.paused or body.paused is not None
+        self.crew += [Crew(name, body, paused, view) for name in node.names]
 
     def _role(self, name: Name) -> Member | None:
         self.file.used.add(name.value)
@@ -940,7 +945,8 @@ class ProgramCheck:
 
     def _bodies(self) -> None:
         for one in {one.member: one for one in reversed(self.crew)}.values():
-            MemberCheck(one, self).run()
+            if self.size <= MAX_SIZE:
+                MemberCheck(one, self).run()
         for one in self.crew:
             self._sees_itself(one)
 
@@ -1107,6 +1113,7 @@ class MemberCheck:
             where = place(other[1].span, name.span)
             message = f"{quoted(name.value)} is the name of a {other[0]} already, {where}"
             self.report.error("HW102", name.span, message)
+            self.written.add(name.value)  # one slip, one message: it is not "never used" as well
         elif name.value in self.pads:
             where = place(self.pads[name.value].name.span, name.span)
             self.report.error("HW102", name.span, f"{quoted(name.value)} is the name of a scratchpad already, {where}")

@@ -28,8 +28,8 @@ from hwlang.diagnostics import CompileError, Diagnostic, Span
 from hwlang.display import Lines, Panes, Quiet, print_result
 
 if TYPE_CHECKING:
+    from hwruntime.batch import Run
     from hwruntime.engine import Engine as RuntimeEngine
-    from hwruntime.engine import Run
     from hwruntime.errors import HwError
     from hwruntime.program import Value
     from hwruntime.result import Result

@@ -1,11 +1,11 @@
 """What the language says about a program: diagnostics, the error that carries them, and their plain-text rendering.
 
-    error[HW201]: the last entry of a view must be `self`
-      --> math.hw:4:9
+    error[HW201]: the last entry of a view is the block that its worker writes, `self`
+      --> math.hw:4:20
        |
-     4 |   sees user "Go on.", self, history
-       |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-       = help: write `self` once, at the end
+     4 |   sees user "Go.", self, history
+       |                    ^^^^
+       = help: move `self` to the end
 
 Codes: HW0xx syntax, HW1xx names, HW2xx views and blocks, HW3xx triggers and actions, HW4xx files and values. The
 runtime has HW5xx. `MESSAGES`, at the end, has every code with an example that fails with it.
@@ -230,9 +230,15 @@ MESSAGES: Mapping[str, Message] = {
     "HW103": Message("Given twice, where once is all there can be", _in_program("budget 10 passes budget 20 passes")),
     "HW104": Message("A word of the language as a name", _in_program('scratchpad step = "Hi"')),
     "HW105": Message("Declared and never used (warning)", _in_program('text rules = "Be brief."')),
-    "HW106": Message("A name of the wrong kind", _in_program("stream chat", 'sees "Go.", chat, self on chat { pause chat }')),
-    "HW107": Message("A hole that nothing fills", 'program example(topic: str) {\n  worker Ann { sees "{{topik}}", self }\n}\n'),
-    "HW108": Message("A text that contains itself", _in_program('text a = "{{b}}" text b = "{{a}}"', 'sees "{{a}}", self')),
+    "HW106": Message(
+        "A name of the wrong kind", _in_program("stream chat", 'sees "Go.", chat, self on chat { pause chat }')
+    ),
+    "HW107": Message(
+        "A hole that nothing fills", 'program example(topic: str) {\n  worker Ann { sees "{{topik}}", self }\n}\n'
+    ),
+    "HW108": Message(
+        "A text that contains itself", _in_program('text a = "{{b}}" text b = "{{a}}"', 'sees "{{a}}", self')
+    ),
     # Views and blocks
     "HW201": Message("The last entry of a view is `self`, and only the last", _in_program("", 'sees self, user "Go."')),
     "HW202": Message("Two workers write one block", _in_program('worker Ann { sees user "Wait.", self }')),
@@ -247,7 +253,9 @@ MESSAGES: Mapping[str, Message] = {
     "HW205": Message("A worker without a view", _in_program("", "max 9 tokens")),
     "HW206": Message("A layout that does not fit", _in_program("", 'sees user "Go." layout combined')),
     "HW207": Message("A block is in a view twice", _in_program('scratchpad b = "Hi"', "sees b, b, self")),
-    "HW208": Message("A number of workers that cannot be", 'program example {\n  workers 0 of Ann { sees "Go.", self }\n}\n'),
+    "HW208": Message(
+        "A number of workers that cannot be", 'program example {\n  workers 0 of Ann { sees "Go.", self }\n}\n'
+    ),
     # Triggers and actions
     "HW301": Message("A trigger that never happens", _in_worker('on step { say "Well done." }')),
     "HW302": Message("A paused worker that nothing resumes", _in_worker("paused")),
@@ -258,8 +266,12 @@ MESSAGES: Mapping[str, Message] = {
     "HW307": Message("A regex group that is not there", _in_worker('on /^ASK/ { say "{{1}}?" }')),
     "HW308": Message("A trigger that the empty text fires (warning)", _in_worker('on /a*/ { say "!" }')),
     # Files and values
-    "HW401": Message("A file that is missing or cannot be read", _in_program('text a = file "no-such-file.md"', "sees a, self")),
-    "HW402": Message("A file outside of the program's folder", _in_program('text a = file "../rules.md"', "sees a, self")),
+    "HW401": Message(
+        "A file that is missing or cannot be read", _in_program('text a = file "no-such-file.md"', "sees a, self")
+    ),
+    "HW402": Message(
+        "A file outside of the program's folder", _in_program('text a = file "../rules.md"', "sees a, self")
+    ),
     "HW403": Message(
         "A file that is too large or not UTF-8",
         _in_program('text rules = file "rules.md"', "sees rules, self"),
@@ -272,7 +284,9 @@ MESSAGES: Mapping[str, Message] = {
         files={"roles.hw": b'import "more.hw"', "more.hw": b'import "roles.hw"'},
     ),
     "HW406": Message("A number that makes no sense here", _in_program("sampling { temperature -1 }")),
-    "HW407": Message("A default of the wrong type", 'program example(n: int = "two") {\n  worker Ann { sees n, self }\n}\n'),
+    "HW407": Message(
+        "A default of the wrong type", 'program example(n: int = "two") {\n  worker Ann { sees n, self }\n}\n'
+    ),
     "HW408": Message("A regex that cannot be read", _in_program("answer /(unclosed/")),
     "HW409": Message("An empty text where there must be one", _in_worker('stop at ""')),
 }

@@ -5,10 +5,12 @@
 """
 
 import difflib
+import gc
 import re
 import textwrap
 import unicodedata
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -60,12 +62,25 @@ def read(source: Source) -> tuple[syntax.File, tuple[Diagnostic, ...]]:
     if surrogate:
         span = _span_at(source, surrogate.start(), 1)
         return syntax.File(), (Diagnostic("HW009", "the text has half of a surrogate pair", span),)
+    to_syntax = ToSyntax(source)
     try:
-        tree = grammar().parse(source.text)
+        with no_collection(len(source.text)):
+            return to_syntax.transform(grammar().parse(source.text)), in_order(to_syntax.problems)
     except UnexpectedInput as error:
         return syntax.File(), (syntax_error(source, error),)
-    to_syntax = ToSyntax(source)
-    return to_syntax.transform(tree), in_order(to_syntax.problems)
+
+
+@contextmanager
+def no_collection(size: int) -> Iterator[None]:
+    """Keep the garbage collector away from a large text: nodes are no garbage, and looking for it doubles the time."""
+    pause = size > 100_000 and gc.isenabled()
+    if pause:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if pause:
+            gc.enable()
 
 
 @cache
@@ -102,6 +117,10 @@ class ToSyntax(Transformer_NonRecursive[Token, syntax.File]):
 
     def __init__(self, source: Source) -> None:
         super().__init__(visit_tokens=False)
+        # Lark wraps a method anew each time that it is looked up in the class: look them up once.
+        for rule in vars(ToSyntax):
+            if not rule.startswith("_"):
+                setattr(self, rule, getattr(self, rule))
         self.source = source
         self.problems: list[Diagnostic] = []
 
@@ -481,8 +500,11 @@ def string_lines(token: Token) -> list[Line]:
 
 
 def text_block_lines(token: Token) -> list[Line]:
-    r"""The lines of `\"\"\"...\"\"\"`, line ends included. Where the quotes open with a line of their own, that line is
-    dropped, the indentation that all other lines share is removed, and so is that of the closing quotes' line."""
+    """The lines of a text block, line ends included.
+
+    Where the quotes open with a line of their own, that line is dropped, the indentation that all other lines share is
+    removed, and so is the indentation of the closing quotes. Otherwise the text is taken as it is.
+    """
     first, *lines = token[3:-3].replace("\r\n", "\n").split("\n")
     line, column = cast(int, token.line), cast(int, token.column)
     if first.strip() or not lines:
@@ -628,8 +650,15 @@ def value_stack(error: UnexpectedToken) -> list[Token | Tree[Token]]:
 
 def open_brace(error: UnexpectedToken) -> Token | None:
     """The innermost `{` that is still open."""
-    tokens = (value for value in reversed(value_stack(error)) if isinstance(value, Token))
-    return next((token for token in tokens if token.type == "LBRACE"), None)
+    closed = 0
+    for value in reversed(value_stack(error)):
+        if isinstance(value, Token) and value.type == "RBRACE":
+            closed += 1
+        elif isinstance(value, Token) and value.type == "LBRACE":
+            if not closed:
+                return value
+            closed -= 1
+    return None
 
 
 def unexpected_end(source: Source, error: UnexpectedToken, accepts: set[str]) -> Diagnostic:

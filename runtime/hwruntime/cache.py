@@ -31,6 +31,8 @@ class Pool:
     """
 
     def __init__(self, tokens: int | None = None, page_size: int = PAGE_SIZE) -> None:
+        if tokens is not None and tokens < 1:
+            raise RunError(f"a cache of {tokens} tokens holds nothing: kv_tokens must be at least 1")
         self.page_size = page_size
         self.grows = tokens is None
         self._taken = bytearray(FIRST_CAPACITY if tokens is None else -(-tokens // page_size))

@@ -1,20 +1,14 @@
-"""What a step may consist of (`match /regex/`, `json "schema.json"`): masks over the vocabulary, by llguidance.
+"""What a step may consist of (`match /regex/`, `json "schema.json"`), as a session knows it.
 
 The constraint holds for what a worker samples in a step, up to the separator that ends it; text that is handed to the
-worker is not looked at.
+worker is not looked at. The real matcher is `guide.Guide`.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from hwruntime.errors import RunError
 from hwruntime.program import Constraint
-
-if TYPE_CHECKING:
-    from llguidance import LLMatcher, LLTokenizer
-    from transformers import PreTrainedTokenizerBase
 
 
 class Matcher(Protocol):
@@ -41,72 +35,3 @@ def grammar(constraint: Constraint, separators: Sequence[str]) -> str:
     # Forced bytes could be parts of a character, which not every vocabulary has tokens for.
     options = '%llguidance {"no_forcing": true}'
     return f"{options}\nstart: body end\n{body}\nend: {ends}" if ends else f"{options}\nstart: body\n{body}"
-
-
-@dataclass
-class Guide:
-    """A matcher for one worker. Raises `RunError` for a grammar that llguidance cannot follow."""
-
-    make: Callable[[], "LLMatcher"]
-
-    def __post_init__(self) -> None:
-        self.reset()
-        self._check()
-
-    def allowed(self) -> bytes:
-        mask: bytes = self._matcher.compute_bitmask()  # the end of the text where nothing else may come
-        if not self._matcher.is_stopped():
-            self._check()
-        return mask
-
-    def take(self, token: int) -> None:
-        self._matcher.consume_token(token)
-        self._check()
-
-    def reset(self) -> None:
-        self._matcher = self.make()
-
-    def _check(self) -> None:
-        if self._matcher.is_error():
-            raise RunError(f"the constraint on a step cannot be followed: {self._matcher.get_error().splitlines()[0]}")
-
-
-def guide(tokenizer: "PreTrainedTokenizerBase", pieces: Sequence[bytes], ends: frozenset[int], text: str) -> Guide:
-    """A matcher of `text`, a grammar, over a tokenizer whose tokens write `pieces`. Raises `RunError`."""
-    try:
-        from llguidance import LLMatcher
-    except ImportError:
-        help = "pip install 'hwlang[constraints]'"
-        raise RunError("`match` and `json` need the package llguidance", help=help) from None
-    vocabulary = _vocabulary(tokenizer, pieces, ends)
-    return Guide(lambda: LLMatcher(vocabulary, text, log_level=0))
-
-
-@dataclass(frozen=True)
-class _Pieces:
-    """A vocabulary by the text of its tokens, in the form that llguidance asks for."""
-
-    tokens: list[bytes]
-    eos_token_id: int
-    special_token_ids: list[int]
-    encode: Callable[[str], list[int]]
-    bos_token_id: int | None = None
-
-    def __call__(self, text: str) -> list[int]:
-        if isinstance(text, bytes):  # llguidance tries; what is no text it then splits itself
-            raise TypeError("texts only")
-        return self.encode(text)
-
-
-def _vocabulary(tokenizer: "PreTrainedTokenizerBase", pieces: Sequence[bytes], ends: frozenset[int]) -> "LLTokenizer":
-    from llguidance import LLTokenizer, TokenizerWrapper, hf
-    from transformers import PreTrainedTokenizerFast
-
-    if isinstance(tokenizer, PreTrainedTokenizerFast):
-        try:
-            return hf.from_tokenizer(tokenizer, eos_token=sorted(ends) or None)
-        except ValueError:
-            pass  # its tokens are plain text: llguidance knows those of BPE and of bytes
-    special = tokenizer.all_special_ids
-    wrapped = _Pieces(list(pieces), min(ends, default=0), special, lambda text: tokenizer.encode(text))
-    return LLTokenizer(TokenizerWrapper(wrapped), eos_token=sorted(ends) or None)

@@ -2,21 +2,18 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Protocol
 
 from torch import Tensor
 
+from hwruntime.batch import Batch, Placed, Run, lay_out, outcomes
 from hwruntime.cache import Block as CacheBlock
 from hwruntime.cache import Pool, too_small
 from hwruntime.errors import RunError
-from hwruntime.plan import Block as PlanBlock
-from hwruntime.plan import Piece, Plan, build_plan
-from hwruntime.plan import Row as PlanRow
+from hwruntime.plan import Plan
 from hwruntime.program import Program, Value
 from hwruntime.result import Event, Progress, Result
-from hwruntime.rows import Block, ClearBlock, Edit, MoveBlock, Outcome, Row, whole_row
-from hwruntime.sampler import sample
+from hwruntime.rows import Block, ClearBlock, Edit, MoveBlock, Row, whole_row
 from hwruntime.session import Session
 from hwruntime.tokenizer import Tokenizer
 
@@ -49,22 +46,6 @@ class LanguageModel(Protocol):
 
     def move(self, source: list[int], target: list[int], by: int) -> None:
         """Copy K/V from slots to slots, the keys rotated on by `by` positions."""
-
-
-@dataclass(eq=False)
-class Run:
-    """One execution of a program: its session, and where the pool holds its blocks."""
-
-    session: Session
-    blocks: dict[Block, CacheBlock] = field(default_factory=dict)
-
-    def feed(self, stream: str, text: str) -> None:
-        """Add text to one of the program's streams."""
-        self.session.feed(stream, text)
-
-    def cancel(self) -> None:
-        """End the run after the pass that is under way."""
-        self.session.stop("cancelled")
 
 
 @dataclass
@@ -196,7 +177,7 @@ class Engine:
 
     # --- The three calls ---
 
-    def _plan(self, rows: Sequence[tuple[Run, Row]]) -> "Batch":
+    def _plan(self, rows: Sequence[tuple[Run, Row]]) -> Batch:
         """Make room for the rows' tokens and lay the pass out. A run that the pool has no room for ends here."""
         placed: list[Placed] = []
         for run, row in rows:
@@ -207,42 +188,21 @@ class Engine:
                 placed.append(Placed(run, row, self._pool.extend(held, len(row.tokens))))
             except RunError:
                 run.session.stop("cache")
-        placed = [p for p in placed if p.run.session.reason != "cache"]
-        blocks: dict[CacheBlock, int] = {}
-        plan_rows = [PlanRow(tuple(self._pieces(p, blocks)), len(p.row.tokens)) for p in placed]
-        shapes = {index: PlanBlock(block.length, block.pages) for block, index in blocks.items()}
-        return Batch(
-            rows=placed,
-            tokens=[token for p in placed for token in p.row.tokens],
-            plan=build_plan(plan_rows, shapes, self._pool.page_size),
-            slots=[slot for p in placed for slot in self._pool.slots(p.run.blocks[p.row.block], p.positions)],
-        )
+        return lay_out([p for p in placed if p.run.session.reason != "cache"], self._pool)
 
-    def _forward(self, batch: "Batch") -> Tensor:
+    def _forward(self, batch: Batch) -> Tensor:
         """Logits for the rows that want something, in their order: [rows, vocabulary]."""
-        ends = accumulate(len(p.row.tokens) for p in batch.rows)
-        wanted = [end - 1 for p, end in zip(batch.rows, ends, strict=True) if p.row.draw or p.row.choices]
-        return self.model.forward(batch.tokens, batch.plan, batch.slots, wanted)
+        return self.model.forward(batch.tokens, batch.plan, batch.slots, batch.wanted)
 
-    def _sample(self, batch: "Batch", logits: Tensor) -> None:
+    def _sample(self, batch: Batch, logits: Tensor) -> None:
         """Sample, tell every run what came of its rows, and carry out its edits."""
-        wanting = [p.row for p in batch.rows if p.row.draw or p.row.choices]
-        came = dict(zip(wanting, outcomes(wanting, logits), strict=True))
+        came = outcomes(batch, logits)
         for run in dict.fromkeys(p.run for p in batch.rows):
-            edits = run.session.advance([came.get(p.row, Outcome()) for p in batch.rows if p.run is run])
+            edits = run.session.advance([came[p.row] for p in batch.rows if p.run is run])
             for edit in edits:
                 self._edit(run, edit)
 
     # --- The cache ---
-
-    def _pieces(self, placed: "Placed", blocks: dict[CacheBlock, int]) -> Iterator[Piece]:
-        """A row's view with lengths as they are in this pass; `blocks` numbers the blocks as they come up."""
-        row, held = placed.row, placed.run.blocks
-        for block, seen in zip(row.view, row.seen, strict=True):
-            cached = held.get(block)
-            length = placed.positions.stop if block is row.block else seen if seen is not None else None
-            if cached is not None and cached.length:
-                yield Piece(blocks.setdefault(cached, len(blocks)), cached.length if length is None else length)
 
     def _encode(self, run: Run, row: Row) -> None:
         """Encode a constant, in chunks; one that stands alone is shared with all runs that have the same."""
@@ -281,36 +241,3 @@ class Engine:
         positions = self._pool.extend(target, source.length)
         self.model.move(self._pool.slots(source, range(source.length)), self._pool.slots(target, positions), by)
         self._pool.clear(source)
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A row of a run, and the block-local positions that its tokens get."""
-
-    run: Run
-    row: Row
-    positions: range
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One forward call: the rows of all runs, laid out. `tokens` and `slots` [T] are those of the rows, in order."""
-
-    rows: list[Placed]
-    tokens: list[int]
-    plan: Plan
-    slots: list[int]
-
-
-def outcomes(rows: Sequence[Row], logits: Tensor) -> list[Outcome]:
-    """What comes of rows that want something: a token, or the likeliest of the choices."""
-    drawing = [index for index, row in enumerate(rows) if row.draw]
-    drawn = sample(logits[drawing], [row.draw for row in rows if row.draw]) if drawing else []
-    tokens = dict(zip(drawing, drawn, strict=True))
-    return [Outcome(tokens[i]) if row.draw else choice(row, logits[i]) for i, row in enumerate(rows)]
-
-
-def choice(row: Row, logits: Tensor) -> Outcome:
-    """The choice of an `ask` whose first token is the likeliest; the earlier one where two are equal."""
-    scores = logits[list(row.choices)].tolist()
-    return Outcome(scores.index(max(scores)), tuple(scores))

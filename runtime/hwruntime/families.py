@@ -1,7 +1,7 @@
 """Which models are refused before their weights are loaded, and why.
 
-Whatever is not refused here must still pass the probe (`layers.py`) and the self-test (`selftest.py`): this table exists
-to say so at once, and in plain words.
+Whatever is not refused here must still pass the probe (`layers.py`) and the self-test (`selftest.py`): this table is
+there to say so at once, and in plain words.
 """
 
 from transformers import PreTrainedConfig
@@ -25,9 +25,9 @@ NOT_TEXT = "it writes sound or reads images, not text alone"
 
 REASONS: dict[str, tuple[str, ...]] = {
     RECURRENT: (
-        "bailing_hybrid bamba falcon_h1 falcon_mamba granitemoehybrid inkling2_text inkling_text jamba kimi_linear lfm2",
-        "lfm2_moe lfm3 mamba mamba2 minimax nemotron_h olmo_hybrid qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text",
-        "qwen3_next qwen4_exp qwen4_exp_text recurrent_gemma rwkv xlstm zamba zamba2 zaya",
+        "bailing_hybrid bamba falcon_h1 falcon_mamba granitemoehybrid inkling2_text inkling_text jamba kimi_linear",
+        "lfm2 lfm2_moe lfm3 mamba mamba2 minimax nemotron_h olmo_hybrid qwen3_5 qwen3_5_moe qwen3_5_moe_text",
+        "qwen3_5_text qwen3_next qwen4_exp qwen4_exp_text recurrent_gemma rwkv xlstm zamba zamba2 zaya",
     ),
     SHARED_KV: (
         "gemma3n gemma3n_text gemma4 gemma4_assistant gemma4_text gemma4_unified gemma4_unified_assistant",
@@ -55,7 +55,7 @@ KNOWN_LAYERS = ("full_attention", "sliding_attention")
 
 
 def refuse(config: PreTrainedConfig, own_code: bool = False) -> None:
-    """Raises `ModelError` for a model that cannot run here; `own_code`: it brings code that transformers does not have."""
+    """Raises `ModelError` for a model that cannot run here. `own_code`: it brings code that transformers lacks."""
     kind = config.model_type
     reason = REFUSED.get(kind) or _structural(config)
     if reason is None and (text := config.get_text_config(decoder=True)) is not config:
@@ -65,8 +65,7 @@ def refuse(config: PreTrainedConfig, own_code: bool = False) -> None:
     if reason is not None:
         raise ModelError(
             f"models of type `{kind}` cannot run here: {reason}",
-            help="use a model of another family; Llama, Qwen2, Qwen3, Mistral, Gemma 2 and 3 and gpt-oss are among those "
-            "that work",
+            help="use a model of another family: Llama, Qwen2, Qwen3, Mistral, Gemma 3 and gpt-oss are some that work",
         )
 
 

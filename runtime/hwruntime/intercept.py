@@ -7,7 +7,7 @@ calls it, where `Tap` has left it.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -27,8 +27,9 @@ Visible = Callable[[int, int, Tensor, Tensor], Tensor]  # (batch, head, query po
 @dataclass(frozen=True)
 class Call:
     """One attention call of a model. q [T, heads, D], k [T, kv heads, D], v [T, kv heads, Dv]; `options` are the other
-    keywords that the module gave. In a probe, `masked` says whether there is a mask, and `visible` is the function that it
-    was made from, None where it was changed on the way."""
+    keywords that the module gave. In a probe, `masked` says whether there is a mask, and `visible` is the function that
+    it was made from, None where it was changed on the way.
+    """
 
     module: nn.Module
     q: Tensor
@@ -92,7 +93,12 @@ def _register() -> None:
 
 
 def _attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None, **options: object
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None = None,
+    **options: object,
 ) -> tuple[Tensor, None]:
     """What transformers calls: query [1, heads, T, D], key and value likewise; returns [1, T, heads, Dv]."""
     assert query.shape[0] == 1, "a pass is one row of tokens"
@@ -103,8 +109,9 @@ def _attention(
     return out[None], None
 
 
-def _mask(*, mask_function: Visible, **arguments: object) -> Tensor:
+def _mask(**arguments: Any) -> Tensor:
     """A real mask, for models that look into it, which remembers the function that it was made from."""
-    mask: Tensor = eager_mask(mask_function=mask_function, **{**arguments, "allow_is_bidirectional_skip": False})
-    setattr(mask, _MEANING, mask_function)
+    arguments["allow_is_bidirectional_skip"] = False  # always a mask
+    mask: Tensor = eager_mask(**arguments)
+    setattr(mask, _MEANING, arguments["mask_function"])
     return mask

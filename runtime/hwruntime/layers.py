@@ -1,14 +1,15 @@
-"""What each layer's attention is, found out by watching the model: `probe` gives an `attention.Layer` for every
-attention module.
+"""What each layer's attention is, found out by watching the model: `probe` gives every attention module its
+`attention.Layer`.
 
-Families differ in where, how and whether they rotate, in windows, scales and sinks. Rather than a table of families, the
-model is run twice on the same tokens at different positions while every token attends to itself alone. Hidden states
-are the same in both passes then, so each layer's queries and keys may differ by their rotation and nothing else: what
-the rotation is, and that it is one, is read off. A family that does more with positions (scales queries by them, say,
-or normalises after rotating) does not fit any rotation and is refused.
+Families differ in where, how and whether they rotate, in windows, scales and sinks. Rather than by a table of families,
+this is found by running the model twice on the same tokens, at different positions, while every token attends to itself
+alone. Hidden states are the same in both passes then, so each layer's queries and keys may differ by their rotation and
+nothing else: which rotation it is, and that it is one, is read off. A family that does more with positions (scales
+queries by them, or normalises after rotating) fits no rotation and is refused. Windows are read off the masks that the
+model makes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -52,6 +53,13 @@ def probe(model: PreTrainedModel, tap: Tap, context: int) -> dict[nn.Module, Lay
     return layers
 
 
+def sample_text(model: PreTrainedModel, length: int) -> list[int]:
+    """Arbitrary tokens of the model, always the same."""
+    vocabulary = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    tokens: list[int] = torch.randint(vocabulary, (length,), generator=torch.Generator().manual_seed(7)).tolist()
+    return tokens
+
+
 def _positions(context: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Positions of the two passes, [TOKENS] each: a sequence's, as masks are made for it, and some far from it."""
     if context < 4 * TOKENS:
@@ -81,14 +89,10 @@ def _pass(model: PreTrainedModel, tap: Tap, positions: Tensor) -> dict[nn.Module
         calls[call.module] = call
         return call.v.repeat_interleave(call.q.shape[1] // call.v.shape[1], 1)
 
-    tokens = torch.arange(TOKENS, device=positions.device) * 7 % _vocabulary(model)
+    tokens = torch.tensor(sample_text(model, TOKENS), device=positions.device)
     with tap.to(attend_to_oneself, probe=True):
         model.base_model(input_ids=tokens[None], position_ids=positions[None], use_cache=False)
     return calls
-
-
-def _vocabulary(model: PreTrainedModel) -> int:
-    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def _candidates(model: PreTrainedModel, head_dims: set[int]) -> Iterator[Rotary | None]:
@@ -123,7 +127,7 @@ def _rotation(
     """The rotation that takes a layer's q and k from the first pass's positions to the second's."""
     errors = {rotary: _error(rotary, seen, deltas) for rotary in candidates if _fits(rotary, seen.q.shape[-1])}
     best = min(errors, key=lambda rotary: errors[rotary])
-    if errors[best] > tolerance:
+    if not errors[best] <= tolerance:  # a nan is not, either
         raise ModelError(
             f"layer {index} of the model does not rotate its queries and keys in a way that can be undone: "
             f"the nearest rotation is off by {errors[best]:.1e} of their length (allowed {tolerance:.1e})"
@@ -149,7 +153,7 @@ def _tolerance(dtype: torch.dtype, context: int) -> float:
 def _layer(call: Call, rotation: Rotary | None, window: int | None, index: int) -> Layer:
     unknown = sorted(n for n, value in call.options.items() if isinstance(value, Tensor) and n not in KNOWN_TENSORS)
     if unknown:
-        raise ModelError(f"layer {index} of the model hands its attention what hwlang does not know: {', '.join(unknown)}")
+        raise ModelError(f"layer {index} of the model attends by something that hwlang does not know: {unknown[0]}")
     scale = cast("float | None", call.options.get("scaling"))
     sinks = cast("Tensor | None", call.options.get("s_aux"))
     return Layer(

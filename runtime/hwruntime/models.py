@@ -4,6 +4,7 @@ transformers owns loading, quantized checkpoints and model code, all unmodified;
 (design section 6).
 """
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -13,12 +14,17 @@ from transformers import PreTrainedModel
 from hwruntime.attention import Choice, choose
 from hwruntime.cache import Pool, Storage
 from hwruntime.checkpoint import Checkpoint, open_checkpoint
+from hwruntime.errors import ModelError
 from hwruntime.intercept import Call, Tap
 from hwruntime.layers import probe
+from hwruntime.model_tokenizer import ModelTokenizer
 from hwruntime.plan import Plan
+from hwruntime.quiet import quiet
 from hwruntime.rotary import pin
 from hwruntime.selftest import plain_logits, self_test
-from hwruntime.tokenizer import ModelTokenizer
+
+# What code of a family that nobody has tried here may raise, on a plain pass or on one over our pool.
+FORWARD_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, NotImplementedError, ImportError)
 
 
 class Model:
@@ -39,13 +45,13 @@ class Model:
         self.why = [*checkpoint.why, f"attention: {self.attention.name}, {self.attention.why}"]
         self.why += pin(self.hf, self.context)
 
-        tap = Tap(self.hf)
-        self.layers = probe(self.hf, tap, self.context)
-        expected = plain_logits(self.hf)
-        self.vocab_size = expected.shape[-1]
-        tap.divert(self._attend)
-        self._use(Pool())
-        self_test(self, expected)
+        self._keeps = "logits_to_keep" in inspect.signature(self.hf.forward).parameters
+        with quiet():
+            try:
+                self._take_over()
+            except FORWARD_ERRORS as error:
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise ModelError(f"`{self.name}` fails in its first forward pass ({reason})") from error
         self._use(Pool(kv_tokens))
 
     @classmethod
@@ -80,7 +86,11 @@ class Model:
             self.hf.base_model(**arguments)
             return torch.empty(0, self.vocab_size, device=self.hf.device)
         keep = self._row(wanted)[0]
-        logits: Tensor = self.hf(**arguments, logits_to_keep=keep).logits[0]
+        logits: Tensor
+        if self._keeps:
+            logits = self.hf(**arguments, logits_to_keep=keep).logits[0]
+        else:
+            logits = self.hf(**arguments).logits[0, keep]
         return logits.float()
 
     @torch.no_grad()
@@ -95,6 +105,16 @@ class Model:
             return keys if rotation is None else rotation.apply(keys.transpose(0, 1), tables[rotation]).transpose(0, 1)
 
         self._storage.move(self._row(source)[0], self._row(target)[0], rotate)
+
+    def _take_over(self) -> None:
+        """Put our attention in the place of the model's, and see that nothing else changes."""
+        tap = Tap(self.hf)
+        self.layers = probe(self.hf, tap, self.context)
+        expected = plain_logits(self.hf)
+        self.vocab_size = expected.shape[-1]
+        tap.divert(self._attend)
+        self._use(Pool())
+        self_test(self, expected)
 
     def _use(self, pool: Pool) -> None:
         self.pool = pool

@@ -6,6 +6,7 @@ scaling) is in the model's own q and k already and must not be applied again (de
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +45,10 @@ class Rotary:
         return torch.cat([x[..., : self.start], middle.to(x.dtype), x[..., end:]], -1)
 
     def _pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = x.unflatten(-1, (-1, 2)).unbind(-1) if self.interleaved else x.chunk(2, -1)
-        return first, second
+        if self.interleaved:
+            return x[..., 0::2], x[..., 1::2]
+        half = len(self.frequencies)
+        return x[..., :half], x[..., half:]
 
 
 def pin(model: PreTrainedModel, context: int) -> list[str]:
@@ -73,7 +76,5 @@ def _pin(module: nn.Module, layer_type: str | None, context: int, device: torch.
     arguments = {} if layer_type is None else {"layer_type": layer_type}
     with torch.no_grad():
         module(torch.zeros(1, device=device), last, **arguments)
-    if layer_type is None:
-        module.rope_type = "default"
-    else:
-        module.rope_type = {**module.rope_type, layer_type: "default"}
+    kinds = cast("str | dict[str, str]", module.rope_type)
+    cast(Any, module).rope_type = "default" if isinstance(kinds, str) else {**kinds, str(layer_type): "default"}

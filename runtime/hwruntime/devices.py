@@ -1,0 +1,41 @@
+"""Where a model runs, and in which numbers: `auto`, or what the user asked for."""
+
+import torch
+
+from hwruntime.errors import DeviceError
+
+DTYPES = {
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+}
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the best one here. Raises `DeviceError` for one that is not here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"there is no device `{name}`", help="use auto, cpu, cuda, cuda:1, mps, ...") from error
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.mps.is_available())}
+    if (device.index or 0) >= counts.get(device.type, 0):
+        here = ", ".join(kind for kind, count in counts.items() if count)
+        raise DeviceError(f"device `{name}` is not to be had on this machine", help=f"it has: {here}")
+    return device
+
+
+def find_dtype(name: str, device: torch.device) -> torch.dtype | None:
+    """The dtype of that name, or None for the checkpoint's: what `auto` is, but on a CPU, where it is float32.
+
+    Raises `DeviceError` for a name that is none.
+    """
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else None
+    if name not in DTYPES:
+        raise DeviceError(f"there is no dtype `{name}`", help=f"one of auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
