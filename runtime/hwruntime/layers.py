@@ -42,13 +42,13 @@ def probe(model: PreTrainedModel, tap: Tap, context: int) -> dict[nn.Module, Lay
     Raises `ModelError` for attention that is not one of `attention.Layer`.
     """
     near, far = _positions(context, model.device)
-    tolerance = _tolerance(model.dtype, context)
+    allowed = _allowed(model.dtype, far)
     windows = _Windows(context, model.device)
     layers: dict[nn.Module, Layer] = {}
     watched = _watch(model, tap, near, far)
     candidates = list(_candidates(model, {seen.q.shape[-1] for seen in watched.values()}))
     for index, (module, seen) in enumerate(watched.items()):
-        rotation = _rotation(seen, far - near, candidates, tolerance, index)
+        rotation = _rotation(seen, far - near, candidates, allowed, index)
         layers[module] = _layer(seen.call, rotation, windows.of(seen.call, index), index)
     return layers
 
@@ -113,7 +113,7 @@ def _frequencies(model: PreTrainedModel) -> list[Tensor]:
         for name, buffer in module.named_buffers(recurse=False):
             known = any(torch.equal(buffer, other) for other in found)  # some families have a module in each layer
             if name.endswith("inv_freq") and "original" not in name and buffer.ndim == 1 and not known:
-                found.append(buffer)
+                found.append(buffer.detach().clone())
     return found
 
 
@@ -122,32 +122,35 @@ def _fits(rotary: Rotary | None, head_dim: int) -> bool:
 
 
 def _rotation(
-    seen: Seen, deltas: Tensor, candidates: list[Rotary | None], tolerance: float, index: int
+    seen: Seen, deltas: Tensor, candidates: list[Rotary | None], allowed: Tensor, index: int
 ) -> Rotary | None:
     """The rotation that takes a layer's q and k from the first pass's positions to the second's."""
-    errors = {rotary: _error(rotary, seen, deltas) for rotary in candidates if _fits(rotary, seen.q.shape[-1])}
-    best = min(errors, key=lambda rotary: errors[rotary])
-    if not errors[best] <= tolerance:  # a nan is not, either
+    fitting = [rotary for rotary in candidates if _fits(rotary, seen.q.shape[-1])]
+    misfits = {rotary: _misfit(rotary, seen, deltas, allowed) for rotary in fitting}
+    best = min(misfits, key=lambda rotary: misfits[rotary])
+    if not misfits[best] <= 1:  # a nan is not, either
         raise ModelError(
             f"layer {index} of the model does not rotate its queries and keys in a way that can be undone: "
-            f"the nearest rotation is off by {errors[best]:.1e} of their length (allowed {tolerance:.1e})"
+            f"the nearest rotation is off by {misfits[best]:.0f} times what rounding explains"
         )
     return best
 
 
-def _error(rotary: Rotary | None, seen: Seen, deltas: Tensor) -> float:
-    """How far q and k are from their rotation, relative to their length: the largest of all tokens and heads."""
+def _misfit(rotary: Rotary | None, seen: Seen, deltas: Tensor, allowed: Tensor) -> float:
+    """How far q and k are from their rotation relative to their length, in units of what is `allowed` [TOKENS]: the
+    largest of all tokens and heads."""
     worst = 0.0
     for near, far in ((seen.call.q, seen.q), (seen.call.k, seen.k)):
         turned = near if rotary is None else rotary.apply(near, rotary.tables(deltas))
-        difference = (turned.float() - far.float()).norm(dim=-1)
-        worst = max(worst, float((difference / far.float().norm(dim=-1).clamp_min(1e-20)).max()))
+        difference = (turned.float() - far.float()).norm(dim=-1) / far.float().norm(dim=-1).clamp_min(1e-20)
+        worst = max(worst, float((difference / allowed[:, None]).nan_to_num(torch.inf).max()))
     return worst
 
 
-def _tolerance(dtype: torch.dtype, context: int) -> float:
-    """Models make angles in float32 (off by up to context * 6e-8), and round cos, sin and products to their dtype."""
-    return 1e-4 + 8 * torch.finfo(dtype).eps + 2.5e-7 * context
+def _allowed(dtype: torch.dtype, positions: Tensor) -> Tensor:
+    """What rounding explains, [TOKENS]: models make angles in float32 (off by up to position * 6e-8 in each pass), and
+    round cos, sin and both products to their dtype."""
+    return 1e-4 + 8 * torch.finfo(dtype).eps + 2.5e-7 * positions.float()
 
 
 def _layer(call: Call, rotation: Rotary | None, window: int | None, index: int) -> Layer:

@@ -43,7 +43,6 @@ class Model:
         self.dtype = str(self.hf.dtype).removeprefix("torch.")
         self.attention: Choice = choose(attention, self.hf.device.type)
         self.why = [*checkpoint.why, f"attention: {self.attention.name}, {self.attention.why}"]
-        self.why += pin(self.hf, self.context)
 
         self._keeps = "logits_to_keep" in inspect.signature(self.hf.forward).parameters
         with quiet():
@@ -108,6 +107,7 @@ class Model:
 
     def _take_over(self) -> None:
         """Put our attention in the place of the model's, and see that nothing else changes."""
+        self.why += pin(self.hf, self.context)
         tap = Tap(self.hf)
         self.layers = probe(self.hf, tap, self.context)
         expected = plain_logits(self.hf)

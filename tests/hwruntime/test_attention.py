@@ -42,7 +42,7 @@ def turn(x: Tensor, positions: list[int]) -> Tensor:
     return torch.cat(turned.unbind(-1), -1).to(x.dtype)
 
 
-def random_pass(rng: random.Random, heads: int, kv_heads: int) -> Pass:
+def random_pass(rng: random.Random, heads: int, kv_heads: int, rotated: bool = True) -> Pass:
     generator = torch.Generator().manual_seed(rng.randrange(2**31))
     count = rng.randint(1, 12)
     lengths = [rng.choice((0, rng.randint(0, 40))) for _ in range(count)]  # before the pass
@@ -67,7 +67,8 @@ def random_pass(rng: random.Random, heads: int, kv_heads: int) -> Pass:
     for i, block in enumerate(blocks):  # what earlier passes wrote
         positions = range(old[i])
         if positions:
-            keys, values = turn(raw[i][0][:, : old[i]], list(positions)), raw[i][1][:, : old[i]]
+            keys, values = (x[:, : old[i]] for x in raw[i])
+            keys = turn(keys, list(positions)) if rotated else keys
             storage.write(0, torch.tensor(pool.slots(block, positions)), keys, values)
     plan = build_plan(rows, {i: PlanBlock(b.length, b.pages) for i, b in enumerate(blocks)}, pool.page_size)
     slots = [slot for block, new in written for slot in pool.slots(blocks[block], new)]
@@ -139,7 +140,7 @@ def flat(made: Pass, layer: Layer) -> Tensor:
     return torch.cat(outs)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.randoms(use_true_random=False),
     st.sampled_from([(1, 1), (4, 4), (4, 2), (6, 1)]),
@@ -149,26 +150,75 @@ def flat(made: Pass, layer: Layer) -> Tensor:
     st.booleans(),
 )
 def test_any_views_give_flat_attention(rng, heads, window, softcap, sinks, rotated):
-    made = random_pass(random.Random(rng.randrange(2**31)), *heads)
+    made = random_pass(random.Random(rng.randrange(2**31)), *heads, rotated)
     rotation = ROTARY if rotated else None
-    if not rotated:  # stored keys were rotated: encode them anew
-        made = unrotated(made)
     layer = Layer(0, DIM**-0.5, rotation, window, softcap, torch.linspace(-1, 2, heads[0]) if sinks else None)
     torch.testing.assert_close(run(made, layer).double(), flat(made, layer), atol=1e-5, rtol=1e-5)
 
 
-def unrotated(made: Pass) -> Pass:
-    """The same pass of a model without positions: what earlier passes wrote is not rotated."""
-    size = made.plan.page_size
-    pages: dict[int, list[int]] = {}
-    executor = made.executor
-    for request in range(made.plan.requests):
-        first, last = made.plan.kv_indptr[request : request + 2]
-        block = request_block(made, request)
-        if last - first > len(pages.get(block, [])):
-            pages[block] = made.plan.kv_indices[first:last]
-    for block, mine in pages.items():
-        length = min(made.raw[block][0].shape[1], len(mine) * size)
-        slots = torch.tensor([mine[p // size] * size + p % size for p in range(length)])
-        executor._storage.write(0, slots, made.raw[block][0][:, :length], made.raw[block][1][:, :length])
-    return made
+@settings(max_examples=30, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_tables_are_made_once_a_pass(rng):
+    made = random_pass(random.Random(rng.randrange(2**31)), 4, 2)
+
+    class Counted(Rotary):
+        calls = 0
+
+        def tables(self, deltas: Tensor) -> tuple[Tensor, Tensor]:
+            Counted.calls += 1
+            return super().tables(deltas)
+
+    rotary = Counted(ROTARY.frequencies)
+    layers = [Layer(index, 1.0, rotary) for index in range(3)]
+    for layer in layers:
+        made.executor._storage.write(
+            layer.index, torch.tensor([0]), torch.zeros(2, 1, DIM), torch.zeros(2, 1, VALUE_DIM)
+        )
+    made.executor.begin(made.plan, made.slots)
+    tokens = len(made.slots)
+    for layer in layers:
+        made.executor.attend(layer, made.q, torch.randn(tokens, 2, DIM), torch.randn(tokens, 2, VALUE_DIM))
+    assert Counted.calls == (1 if any(made.plan.deltas) else 0)
+
+
+def test_merge_is_one_softmax_over_all_parts():
+    scores, values = torch.randn(3, 2, 10), torch.randn(10, 2, 5)  # [tokens, heads, keys], [keys, heads, D]
+    parts = [slice(0, 4), slice(4, 5), slice(5, 10)]
+    outs = torch.cat([torch.einsum("thk,khd->thd", scores[..., p].softmax(-1), values[p]) for p in parts])
+    lses = torch.cat([scores[..., p].logsumexp(-1) for p in parts])
+    merged, lse = merge(outs, lses, torch.arange(3).repeat(3), 3)
+    torch.testing.assert_close(merged, torch.einsum("thk,khd->thd", scores.softmax(-1), values))
+    torch.testing.assert_close(lse, scores.logsumexp(-1))
+
+
+def test_merge_takes_parts_that_see_nothing():
+    outs, lses = torch.tensor([[[0.0]], [[3.0]]]), torch.tensor([[-torch.inf], [1.0]])
+    merged, lse = merge(outs, lses, torch.tensor([0, 0]), 1)
+    assert merged.item() == 3.0
+    assert lse.item() == 1.0
+
+
+@pytest.mark.parametrize("pages", [[3, 4, 5], [3, 9, 5], [5, 4, 3]])
+def test_pages_in_any_order(pages):
+    pool = Pool(page_size=1)
+    executor = TorchExecutor(pool, Storage(pool))
+    k, v = torch.randn(3, 1, DIM), torch.randn(3, 1, VALUE_DIM)
+    whole = build_plan([Row((Piece(0, 3),), 3)], {0: PlanBlock(3, pages)}, 1)
+    executor.begin(whole, pages)
+    prefilled = executor.attend(Layer(0, 1.0, None), k, k, v)
+    last = (k[2] @ k[:, 0].T).softmax(-1) @ v[:, 0]
+    torch.testing.assert_close(prefilled[2], last)
+
+
+@pytest.mark.parametrize("name", ["auto", "torch"])
+def test_torch_runs_anywhere(name):
+    choice = choose(name, "cpu")
+    assert choice.name == "torch"
+    assert choice.why
+    assert isinstance(choice.make(Pool(), Storage(Pool())), TorchExecutor)
+
+
+def test_an_executor_that_does_not_exist():
+    with pytest.raises(DeviceError, match="there is no attention executor `magic`") as failure:
+        choose("magic", "cpu")
+    assert "flashinfer" in str(failure.value.help)

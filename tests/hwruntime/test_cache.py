@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from torch import Tensor
 
 from hwruntime.cache import FIRST_CAPACITY, Block, Pool, Storage
@@ -59,25 +59,24 @@ class PoolMachine(RuleBasedStateMachine):
             assert keys[0, slots, 0].tolist() == expected
             assert values[0, slots, 0].tolist() == [-x for x in expected]
 
-    @rule(source=blocks, target=consumes(blocks))
-    def hand_over(self, source: Block, target: Block) -> None:
-        if source is target:
+    @rule(source=blocks, pad=blocks)
+    def hand_over(self, source: Block, pad: Block) -> None:
+        if source is pad:
             return
-        self.clear(target)
-        self.pool.hand_over(source, target)
-        self.content[id(target)][1].extend(self.content[id(source)][1])
-        self.content[id(source)][1].clear()
+        self.clear(pad)
+        self.pool.hand_over(source, pad)
+        self._gains(pad, source)
 
-    @rule(source=blocks, target=blocks)
-    def move(self, source: Block, target: Block) -> None:
-        """`move self to pad`: copy behind the target, then empty the source."""
-        if source is target or not source.length or not self.pool.grows:
+    @rule(source=blocks, pad=blocks)
+    def move(self, source: Block, pad: Block) -> None:
+        """`move self to pad`: copy behind what the pad holds, then empty the source."""
+        if source is pad or not source.length or not self.pool.grows:
             return
         slots = torch.tensor(self.pool.slots(source, range(source.length)))
-        positions = self.pool.extend(target, source.length)
-        self.storage.move(slots, torch.tensor(self.pool.slots(target, positions)), lambda layer, keys: keys)
-        self.content[id(target)][1].extend(self.content[id(source)][1])
-        self.clear(source)
+        positions = self.pool.extend(pad, source.length)
+        self.storage.move(slots, torch.tensor(self.pool.slots(pad, positions)), lambda layer, keys: keys)
+        self.pool.clear(source)
+        self._gains(pad, source)
 
     @invariant()
     def pages_have_one_owner(self) -> None:
@@ -87,6 +86,10 @@ class PoolMachine(RuleBasedStateMachine):
         for block, content in self.content.values():
             assert block.length == len(content)
             assert len(block.pages) == -(-block.length // 4)
+
+    def _gains(self, pad: Block, source: Block) -> None:
+        self.content[id(pad)][1].extend(self.content[id(source)][1])
+        self.content[id(source)][1].clear()
 
     def _write(self, block: Block, positions: range) -> None:
         numbers = [float(self.written + i + 1) for i in range(len(positions))]
@@ -112,6 +115,12 @@ def test_a_full_pool_says_what_it_needs():
     with pytest.raises(RunError) as failure:
         pool.extend(Block(), 33)
     assert str(failure.value) == "the run needs 96 tokens of cache, the pool has 64: raise kv_tokens"
+
+
+@pytest.mark.parametrize("tokens", [0, -5])
+def test_a_pool_without_room(tokens):
+    with pytest.raises(RunError, match="kv_tokens must be at least 1"):
+        Pool(tokens)
 
 
 def test_a_pool_is_rounded_up_to_whole_pages():

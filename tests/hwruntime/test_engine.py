@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import hwlang as hw
-from hwruntime.engine import Engine, Run
+from hwruntime.batch import Run
+from hwruntime.engine import Engine
 from hwruntime.errors import RunError
 from hwruntime.models import Model
 

@@ -7,8 +7,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from hwruntime.errors import RunError
+from hwruntime.model_tokenizer import ModelTokenizer
 from hwruntime.scripted import WordTokenizer
-from hwruntime.tokenizer import Detokenizer, Forbidden, Message, ModelTokenizer
+from hwruntime.tokenizer import Detokenizer, Forbidden, Message
 
 CHAT = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"

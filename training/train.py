@@ -1,0 +1,271 @@
+"""Make the embedded model `tiny`: tokenizer, model, training and export, from one seed.
+
+    python -m training.train --tokens 24000000 --out runtime/hwruntime/tiny
+
+Ordinary causal-LM training on flat text from `generator.py`; it never sees a concurrent cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from training.generator import MAX_PROBLEMS, PIECE, SPECIAL, VOCABULARY, View, views
+
+UNK, PAD, EOS = SPECIAL
+IDS = {piece: index for index, piece in enumerate(VOCABULARY)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. Training ends after `tokens` tokens or `minutes` minutes, whichever comes first."""
+
+    out: Path
+    start: Path | None = None  # weights to go on from, with the full curriculum at once; else from scratch
+    seed: int = 1
+    tokens: int = 24_000_000
+    minutes: float = float("inf")
+    processes: int = 2  # of one thread each, which share every batch
+    batch_tokens: int = 3072
+    matrix_rate: float = 0.01
+    rate: float = 4e-3
+    warm_up: float = 0.01  # of the whole; likewise below
+    curriculum: float = 0.3  # by here the texts have as many problems as they may
+    decay: float = 0.5  # the rate falls to nothing over this last part
+    log_every: int = 100
+    export_every: int = 500
+
+
+class Progress:
+    """How far training has come, and what follows from that."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.start = settings, time.monotonic()
+        self.tokens, self.done = 0, 0.0
+
+    def minutes(self) -> float:
+        """Since the start."""
+        return (time.monotonic() - self.start) / 60
+
+    def advance(self, tokens: int, minutes: float) -> None:
+        """Count one more batch of `tokens`, at `minutes` since the start."""
+        self.tokens += tokens
+        self.done = max(self.tokens / self.settings.tokens, minutes / self.settings.minutes)
+
+    @property
+    def problems(self) -> int:
+        """The most problems that a text may have now."""
+        if self.settings.start:
+            return MAX_PROBLEMS
+        return min(MAX_PROBLEMS, 2 + int((MAX_PROBLEMS - 1) * self.done / self.settings.curriculum))
+
+    @property
+    def scale(self) -> float:
+        """The share of the full rate to use now: up quickly, then level, then down to nothing."""
+        return max(0.0, min(1.0, self.done / self.settings.warm_up, (1 - self.done) / self.settings.decay))
+
+    def __str__(self) -> str:
+        minutes = self.minutes()
+        pace = f"{minutes:.1f} minutes, {self.tokens / minutes / 60:.0f} tokens/s"
+        return f"{self.tokens / 1e6:.2f}M tokens, up to {self.problems} problems, {pace}"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """ids and weights: (rows, length); weights[:, i] is the weight of predicting ids[:, i]."""
+
+    ids: Tensor
+    weights: Tensor
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per word of the vocabulary, else one per character: decoding gives back the very text."""
+    tokenizer = Tokenizer(models.WordLevel(IDS, unk_token=UNK))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        unk_token=UNK,
+        pad_token=PAD,
+        eos_token=EOS,
+        model_max_length=2048,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def make_model() -> LlamaForCausalLM:
+    """A Llama of 0.8 million parameters."""
+    config = LlamaConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=IDS[EOS],
+        pad_token_id=IDS[PAD],
+    )
+    return LlamaForCausalLM(config)
+
+
+def export(model: LlamaForCausalLM, out: Path) -> None:
+    """Write everything that `from_pretrained` needs."""
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        eos_token_id=IDS[EOS], pad_token_id=IDS[PAD]
+    )
+    model.save_pretrained(out)
+    make_tokenizer().save_pretrained(out)
+
+
+def pack(rows: list[View]) -> Batch:
+    """Pad views to one length. Padding is on the right, where causal attention never looks."""
+    length = max(len(row.tokens) for row in rows)
+    ids = torch.full((len(rows), length), IDS[PAD])
+    weights = torch.zeros(len(rows), length)
+    for index, row in enumerate(rows):
+        ids[index, : len(row.tokens)] = torch.tensor([IDS[token] for token in row.tokens])
+        weights[index, : len(row.tokens)] = torch.tensor(row.weights)
+    return Batch(ids, weights)
+
+
+def batches(rng: random.Random, progress: Progress, size: int) -> Iterator[Batch]:
+    """Batches of about `size` tokens without end; views of like lengths go together, in random order."""
+    while True:
+        pool: list[View] = []
+        while sum(len(view.tokens) for view in pool) < 16 * size:
+            pool += views(rng, progress.problems)
+        pool.sort(key=lambda view: len(view.tokens))
+        groups: list[list[View]] = [[]]
+        for view in pool:
+            if len(view.tokens) * (len(groups[-1]) + 1) > size:
+                groups.append([])
+            groups[-1].append(view)
+        rng.shuffle(groups)
+        yield from (pack(group) for group in groups if group)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """The nearest orthogonal matrix to each of (n, rows, columns), roughly: five Newton-Schulz steps."""
+    tall = matrices.size(1) > matrices.size(2)
+    x: Tensor = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(5):
+        square: Tensor = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x.mT if tall else x
+
+
+class Muon:
+    """Muon (momentum, made orthogonal) for the weight matrices inside the layers; in fp32, which is quick on a CPU."""
+
+    def __init__(
+        self, parameters: list[nn.Parameter], rate: float, momentum: float = 0.95, decay: float = 0.01
+    ) -> None:
+        shapes = sorted({tuple(parameter.shape) for parameter in parameters})
+        self.groups = [[p for p in parameters if tuple(p.shape) == shape] for shape in shapes]
+        self.averages = [torch.zeros(len(group), *group[0].shape) for group in self.groups]
+        self.rate, self.momentum, self.decay = rate, momentum, decay
+
+    @torch.no_grad()
+    def step(self, scale: float) -> None:
+        """Update every matrix at `scale` times the full rate."""
+        for group, average in zip(self.groups, self.averages, strict=True):
+            gradient = torch.stack([parameter.grad for parameter in group if parameter.grad is not None])
+            average.lerp_(gradient, 1 - self.momentum)
+            rows, columns = group[0].shape
+            update = orthogonal(gradient.lerp(average, self.momentum)) * max(1.0, rows / columns) ** 0.5
+            for parameter, change in zip(group, update, strict=True):
+                parameter.mul_(1 - scale * self.rate * self.decay).sub_(change, alpha=scale * self.rate)
+
+
+def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
+    """Mean cross-entropy over the weighted tokens."""
+    logits = model(input_ids=batch.ids, use_cache=False).logits
+    weights = batch.weights[:, 1:].flatten()
+    kept = weights.nonzero().squeeze(1)
+    losses = nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1)[kept], batch.ids[:, 1:].flatten()[kept], reduction="none"
+    )
+    return (losses * weights[kept]).sum() / weights[kept].sum()
+
+
+def share(model: LlamaForCausalLM, progress: Progress, tokens: int) -> None:
+    """Average the gradients of all processes, and agree on how far training has come."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    clock = progress.minutes() if dist.get_rank() == 0 else 0.0
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), torch.tensor([float(tokens), clock])])
+    dist.all_reduce(flat)
+    flat, (tokens_now, minutes_now) = flat[:-2] / dist.get_world_size(), flat[-2:].tolist()
+    for gradient, mean in zip(gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+    progress.advance(int(tokens_now), minutes_now)
+
+
+def train(rank: int, settings: Settings, meeting: str) -> None:
+    """Train from scratch as process `rank` of `settings.processes`; the first one logs and exports now and then."""
+    torch.set_num_threads(1)
+    torch.manual_seed(settings.seed)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=settings.processes)
+    model = LlamaForCausalLM.from_pretrained(settings.start) if settings.start else make_model()
+    model.train()
+    inner = [p for name, p in model.named_parameters() if "layers" in name and p.ndim == 2]
+    rest = [p for name, p in model.named_parameters() if not ("layers" in name and p.ndim == 2)]
+    muon = Muon(inner, settings.matrix_rate)
+    adam = torch.optim.AdamW(rest, lr=settings.rate, betas=(0.9, 0.95), weight_decay=0.0)
+    progress = Progress(settings)
+    rng = random.Random(f"{settings.seed} {rank}")
+    recent = 0.0
+    for step, batch in enumerate(batches(rng, progress, settings.batch_tokens // settings.processes), 1):
+        loss = loss_of(model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        share(model, progress, batch.ids.numel())
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adam.param_groups[0]["lr"] = progress.scale * settings.rate
+        adam.step()
+        muon.step(progress.scale)
+        model.zero_grad()
+        recent += loss.item() / settings.log_every
+        if rank == 0 and step % settings.log_every == 0:
+            print(f"step {step} loss {recent:.4f} {progress}", flush=True)
+        if step % settings.log_every == 0:
+            recent = 0.0
+        if rank == 0 and (step % settings.export_every == 0 or progress.done >= 1):
+            export(model, settings.out)
+        if progress.done >= 1:
+            break
+    dist.destroy_process_group()
+
+
+def main() -> None:
+    """Read the command line and train."""
+    defaults = Settings(Path("tiny"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model and the tokenizer")
+    parser.add_argument("--start", type=Path, help="folder with weights to go on from")
+    parser.add_argument("--tokens", type=int, default=defaults.tokens)
+    parser.add_argument("--minutes", type=float, default=defaults.minutes)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    options = parser.parse_args()
+    settings = Settings(options.out, options.start, options.seed, options.tokens, options.minutes)
+    with tempfile.TemporaryDirectory() as folder:
+        spawn(train, (settings, f"{folder}/meeting"), settings.processes)  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    main()
