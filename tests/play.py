@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import hwlang as hw
 from hwruntime.program import Value
 from hwruntime.result import Event, Result
-from hwruntime.rows import ClearBlock, Outcome, Row
+from hwruntime.rows import Edit, Row
 from hwruntime.scripted import ScriptedModel
 from hwruntime.session import Session
 
@@ -30,7 +30,8 @@ class Play:
         self.session = Session(
             program, inputs or {}, self.model.tokenizer, budget=budget, workers=workers, context=context
         )
-        self.passes: list[list[Row]] = []
+        self.passes: list[tuple[Row, ...]] = []
+        self.edits: list[tuple[Edit, ...]] = []  # before each pass
         self.events: list[Event] = []
         self._feeds = dict(feeds or {})
 
@@ -43,15 +44,13 @@ class Play:
     def step(self) -> bool:
         if self.session.passes in self._feeds:
             self.session.feed(*self._feeds.pop(self.session.passes))
-        rows = self.session.rows()
-        if not rows:
+        now = self.session.next_pass()
+        self.edits.append(now.edits)
+        if not now.rows:
             self.events += self.session.drain()
             return False
-        self.passes.append(rows)
-        outcomes: list[Outcome] = [self.model.reply(row) for row in rows]
-        edits = self.session.advance(outcomes)
-        thrown_away = [row.block for row in rows if row.block.kind == "throw-away"]
-        assert [e.block for e in edits if isinstance(e, ClearBlock) and e.block.kind == "throw-away"] == thrown_away
+        self.passes.append(now.rows)
+        self.session.advance([self.model.reply(row) for row in now.rows])
         self.events += self.session.drain()
         return True
 

@@ -110,7 +110,7 @@ def test_live_lets_the_writer_speak_when_the_thoughts_are_ahead():
 def test_live_hears_what_the_user_adds():
     model = ScriptedModel({"Thinker": "Oil floats.\n\nNow iron sinks.\n\n</think>", "Writer": "Water, and iron."})
     session = Session(hw.load(PROGRAMS / "live.hw").compiled, {}, model.tokenizer)
-    while rows := session.rows():
+    while rows := session.next_pass().rows:
         session.advance([model.reply(row) for row in rows])
         if session.passes == 4:
             session.feed("user", "And iron?")

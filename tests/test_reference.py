@@ -7,8 +7,8 @@ from importlib.resources import files
 import pytest
 
 from hwlang.checker import check_text
-from hwlang.diagnostics import MESSAGES
 from hwlang.lowering import lower
+from hwlang.messages import MESSAGES
 from hwlang.parser import grammar
 from hwruntime.program import Program
 

@@ -42,7 +42,7 @@ def test_an_ideal_run_is_a_run_of_the_program(seed, tokenizer):
     program = hw.load(ROOT / "programs" / "sums.hw").compiled
     session = Session(program, {"problems": generator.opening(problems), "n": workers}, tokenizer)
     for moment in run:
-        rows = session.rows()
+        rows = session.next_pass().rows
         writing = {row.writer: [*row.block.tokens, *row.tokens] for row in rows}
         for worker, block in enumerate(moment.blocks):
             state = session._workers[worker]
@@ -52,7 +52,7 @@ def test_an_ideal_run_is_a_run_of_the_program(seed, tokenizer):
         assert tokenizer.decode(done.tokens) == "".join(token for block in moment.done for token in block.tokens)
         sampled = [next(lines[generator.NAMES.index(row.writer)]) if row.draw else "" for row in rows]
         session.advance([Outcome(*tokenizer.encode(token)) for token in sampled])
-    assert not session.rows()
+    assert not session.next_pass().rows
     assert session.reason == "done"
 
 

@@ -23,6 +23,10 @@ class Run:
     session: Session
     blocks: dict[Block, CacheBlock] = field(default_factory=dict)
 
+    def held(self, block: Block) -> CacheBlock:
+        """The block in the pool that holds a block of the session's."""
+        return self.blocks.setdefault(block, CacheBlock())
+
     def feed(self, stream: str, text: str) -> None:
         """Add text to one of the program's streams."""
         self.session.feed(stream, text)

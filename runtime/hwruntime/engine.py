@@ -156,7 +156,10 @@ class Engine:
 
     def step(self, runs: Sequence[Run]) -> bool:
         """One pass of all these runs; whether any of them went on."""
-        batch = self._plan([(run, row) for run in runs for row in run.session.rows()])
+        passes = [(run, run.session.next_pass()) for run in runs]
+        for run, now in passes:
+            self._carry_out(run, now.edits)
+        batch = self._plan([(run, row) for run, now in passes for row in now.rows])
         if not batch.rows:
             return False
         logits = self._forward(batch)
@@ -183,9 +186,8 @@ class Engine:
         for run, row in rows:
             if run.session.reason == "cache":
                 continue
-            held = run.blocks.setdefault(row.block, CacheBlock())
             try:
-                placed.append(Placed(run, row, self._pool.extend(held, len(row.tokens))))
+                placed.append(Placed(run, row, self._pool.extend(run.held(row.block), len(row.tokens))))
             except RunError:
                 run.session.stop("cache")
         return lay_out([p for p in placed if p.run.session.reason != "cache"], self._pool)
@@ -195,12 +197,10 @@ class Engine:
         return self.model.forward(batch.tokens, batch.plan, batch.slots, batch.wanted)
 
     def _sample(self, batch: Batch, logits: Tensor) -> None:
-        """Sample, tell every run what came of its rows, and carry out its edits."""
+        """Sample, and tell every run what came of its rows."""
         came = outcomes(batch, logits)
         for run in dict.fromkeys(p.run for p in batch.rows):
-            edits = run.session.advance([came[p.row] for p in batch.rows if p.run is run])
-            for edit in edits:
-                self._edit(run, edit)
+            run.session.advance([came[p.row] for p in batch.rows if p.run is run])
 
     # --- The cache ---
 
@@ -221,16 +221,18 @@ class Engine:
         if sharable:
             self._shared.add(row.block, row.tokens, run.blocks[row.block])
 
-    def _edit(self, run: Run, edit: Edit) -> None:
-        match edit:
-            case ClearBlock(block=block):
-                if block in run.blocks:
-                    self._pool.clear(run.blocks[block])
-            case MoveBlock(source=source, target=target):
-                try:
-                    self._move(run.blocks[source], run.blocks.setdefault(target, CacheBlock()))
-                except RunError:
-                    run.session.stop("cache")
+    def _carry_out(self, run: Run, edits: Sequence[Edit]) -> None:
+        """Move and clear blocks. A run that the pool has no room for ends here."""
+        for edit in edits:
+            match edit:
+                case ClearBlock(block=block):
+                    self._pool.clear(run.held(block))
+                case MoveBlock(source=source, target=target):
+                    try:
+                        self._move(run.held(source), run.held(target))
+                    except RunError:
+                        run.session.stop("cache")
+                        return
 
     def _move(self, source: CacheBlock, target: CacheBlock) -> None:
         """Append `source` to `target`, keys rotated on by the length that `target` had (rule 4)."""

@@ -101,3 +101,11 @@ class ClearBlock:
 
 
 Edit = MoveBlock | ClearBlock
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a run does next: edits of the cache, in order, then its rows. Without rows the run is over."""
+
+    edits: tuple[Edit, ...]
+    rows: tuple[Row, ...]

@@ -79,7 +79,7 @@ class ScriptedModel:
 
     def play(self, session: Session, name: str = "scripted") -> Result:
         """Run a session to its end."""
-        while rows := session.rows():
+        while rows := session.next_pass().rows:
             session.advance([self.reply(row) for row in rows])
         return session.result(name)
 

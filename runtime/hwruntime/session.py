@@ -1,13 +1,13 @@
 """One run's state as pure bookkeeping: no tensors, no model.
 
-For every pass a session says which rows to run (`rows`); given what was sampled it fires triggers, says what comes next
-and which blocks to move or clear (`advance`). "Rule" numbers are those of the design's section 2.
+For every pass a session says which blocks to move or clear, and which rows to run then (`next_pass`); given what was
+sampled, it fires triggers and decides what comes next (`advance`). "Rule" numbers are those of the design's section 2.
 
     session = Session(program, {"problem": "..."}, tokenizer)
     run the rows of session.openings
-    while rows := session.rows():
-        edits = session.advance([an Outcome for each row, from a model])
-        carry out the edits in the cache
+    while (now := session.next_pass()).rows:
+        carry out now.edits in the cache, run now.rows
+        session.advance([an Outcome for each row, from a model])
     session.result()
 """
 
@@ -34,7 +34,7 @@ from hwruntime.program import (
     Worker,
 )
 from hwruntime.result import Event, EventKind, Reason, Result, Usage, WorkerResult
-from hwruntime.rows import Block, ClearBlock, Edit, MoveBlock, Outcome, Row, whole_row
+from hwruntime.rows import Block, ClearBlock, Edit, MoveBlock, Outcome, Pass, Row, whole_row
 from hwruntime.tokenizer import Tokenizer
 from hwruntime.views import Views
 from hwruntime.worker import Moment, WorkerState
@@ -109,18 +109,19 @@ class Session:
 
     # --- The calls of a pass ---
 
-    def rows(self) -> list[Row]:
-        """The rows of the next pass; empty where the run is over (then `reason` is set)."""
+    def next_pass(self) -> Pass:
+        """What to do next; no rows where the run is over (then `reason` is set)."""
         if self.reason is None:
             self._take_feeds()
             self._running = self._posts + [r for w in self._workers if (r := w.row())] + [p.row for p in self._probes]
             self._end_where_due()
         if self.reason is not None:
             self._running = self._last_rows()
-        return self._running
+        edits, self._edits = self._edits, []
+        return Pass(tuple(edits), tuple(self._running))
 
-    def advance(self, outcomes: Sequence[Outcome]) -> list[Edit]:
-        """Take what came of the rows, in their order: the edits of the cache to carry out before the next pass."""
+    def advance(self, outcomes: Sequence[Outcome]) -> None:
+        """Take what came of the rows, in their order."""
         assert len(outcomes) == len(self._running), "one outcome for each row"
         came = dict(zip(self._running, outcomes, strict=True))
         self._edits = [ClearBlock(row.block) for row in came if row.block.kind == "throw-away"]
@@ -133,7 +134,6 @@ class Session:
             self._take_turns({row.writer: outcome for row, outcome in came.items() if row.draw})
             for probe in probes:
                 self._take_answer(probe, came[probe.row])
-        return self._edits
 
     def feed(self, stream: str, text: str) -> None:
         """Add text to a stream: it is encoded in the next pass, and its triggers fire before that."""

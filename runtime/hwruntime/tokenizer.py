@@ -1,4 +1,4 @@
-"""Text to tokens and back, as a session knows it: the seam `Tokenizer`, text that grows token by token, forbidden texts.
+"""Text to tokens and back, as a session knows it: the seam `Tokenizer`, growing text, forbidden texts.
 
 The real tokenizer is `model_tokenizer.ModelTokenizer`, the fake one `scripted.WordTokenizer`.
 """

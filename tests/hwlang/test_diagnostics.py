@@ -1,18 +1,12 @@
-"""Diagnostics: carets stand under the span whatever the line is made of; every code has an example that fails."""
-
-import re
-from pathlib import Path
+"""Diagnostics: carets stand under the span whatever the line is made of."""
 
 import pytest
 
-import hwlang.checker
-import hwlang.parser
-from hwlang.checker import check_file
 from hwlang.diagnostics import (
-    MESSAGES,
     CompileError,
+    GUESSES,
     Diagnostic,
-    Message,
+    Report,
     Source,
     Span,
     columns,
@@ -115,30 +109,10 @@ def test_quoted_pieces_are_short_and_printable() -> None:
     assert len(quoted("x" * 1000)) == 42
 
 
-# --- The table of codes ----------------------------------------------------------------------------------------------
-
-
-def write(folder: Path, message: Message) -> Path:
-    """The example's files; returns the program."""
-    for name, data in message.files.items():
-        (folder / name).write_bytes(data)
-    path = folder / "example.hw"
-    path.write_bytes(message.example.encode(message.encoding))
-    return path
-
-
-@pytest.mark.parametrize("code", MESSAGES)
-def test_every_code_has_an_example_that_fails_with_it_alone(tmp_path: Path, code: str) -> None:
-    checked = check_file(write(tmp_path, MESSAGES[code]))
-    assert {d.code for d in checked.diagnostics} == {code}
-    (severity,) = {d.severity for d in checked.diagnostics}
-    assert MESSAGES[code].title.endswith("(warning)") == (severity == "warning")
-    for found in checked.diagnostics:
-        assert "^" in found.render()
-
-
-def test_every_code_in_the_language_is_in_the_table() -> None:
-    modules = (hwlang.parser, hwlang.checker)
-    used = {code for module in modules for code in re.findall(r'"(HW\d{3})"', Path(str(module.__file__)).read_text())}
-    assert used == set(MESSAGES)
-    assert list(MESSAGES) == sorted(MESSAGES)
+def test_a_report_guesses_only_for_its_first_problems() -> None:
+    report = Report()
+    assert report.suggestion("histroy", ["board", "history"]) == "did you mean `history`?"
+    assert report.suggestion("topic", ["board", "history"]) is None
+    for number in range(GUESSES):
+        report.error("HW101", Span(number + 1, 1, number + 1, 2), "there is no such name")
+    assert report.suggestion("histroy", ["board", "history"]) is None

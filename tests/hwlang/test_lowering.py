@@ -221,3 +221,36 @@ def test_spans_are_kept() -> None:
     hole = say.text.parts[1]
     assert isinstance(hole, Hole)
     assert hole.span == data.Span(5, 23, 5, 31)
+
+
+def test_spans_of_imported_roles_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "roles.hw").write_text(
+        'role r { sees "a", "{{rules}}", board, self begin "{{name}}" on start { stop } }'
+    )
+    source = """
+      import "roles.hw"
+      program p {
+        text rules = "{{workers}}"
+        scratchpad board = "x"
+        worker Ann is r { on end { stop } }
+      }"""
+    (ann,) = compiled(source, tmp_path).workers
+    assert ann.span == data.Span(6, 16, 6, 19)
+    assert [entry.span for entry in ann.sees] == [None] * 4
+    text = ann.sees[1].text
+    assert (text.span, text.parts[0].span) == (None, data.Span(4, 23, 4, 34))  # its hole is the program's
+    assert (ann.begin.span, ann.begin.parts[0].span) == (None, None)
+    imported, own = ann.rules
+    assert (imported.span, imported.triggers[0].span, imported.actions[0].span) == (None, None, None)
+    assert (own.span, own.actions[0].span) == (data.Span(6, 27, 6, 42), data.Span(6, 36, 6, 40))
+
+
+def test_schemas_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "roles.hw").write_text('role a { sees "a", self json "s.json" }')
+    (tmp_path / "lib" / "s.json").write_text('{"type": "object"}')
+    (tmp_path / "s.json").write_text('{"type": "array"}')
+    source = 'import "lib/roles.hw"\nprogram p { worker Ann is a worker Ben { sees "b", self json "s.json" } }'
+    ann, ben = compiled(source, tmp_path).workers
+    assert ann.constraint == data.Constraint("json", '{"type": "object"}')
+    assert ben.constraint == data.Constraint("json", '{"type": "array"}')

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from lark.lexer import TerminalDef
 
 from hwlang import parser, syntax
-from hwlang.checker import RESERVED, check_file
+from hwlang.checker import check_file
 from hwlang.diagnostics import CompileError, Diagnostic, Source
+from hwlang.names import RESERVED
 from hwlang.parser import grammar, load, parse
 from hwlang.syntax import Hole, Name, String
 from tests.hwlang.programs import DESIGN, in_worker

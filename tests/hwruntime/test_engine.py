@@ -1,12 +1,13 @@
 """The engine on real (tiny, random) models: what is stored, shared, freed, and what does not depend on what."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 import hwlang as hw
-from hwruntime.batch import Run
+from hwruntime.batch import Batch, Run
 from hwruntime.engine import Engine
 from hwruntime.errors import RunError
 from hwruntime.models import Model
@@ -16,10 +17,14 @@ OPENING = "丁".join("丈不与专世丙业东丝両丢严" * 4)
 
 
 def program(body: str = "", declarations: str = "", opening: str = OPENING, budget: int = 20) -> hw.Program:
+    sees = "chat, pad," if "stream chat" in declarations else "pad," if "scratchpad" in declarations else ""
     return hw.parse(f"""program p(q: str = "一") {{
       budget {budget} passes
       {declarations}
-      worker Ann, Ben, Cid {{ sees "{opening}", "{{{{q}}}}", others, self begin "{{{{name}}}}丈" forbid "丁" {body} }}
+      worker Ann, Ben, Cid {{
+        sees "{opening}", "{{{{q}}}}", others, {sees} self
+        begin "{{{{name}}}}丈" forbid "丁" {body}
+      }}
     }}""")
 
 
@@ -85,31 +90,45 @@ def test_a_long_opening_is_encoded_in_chunks_to_the_same_end(engine, monkeypatch
     assert engine.run(long.compiled, {}).workers == whole.workers
 
 
-def test_moves_leave_the_pool_as_full_as_its_texts(engine, model):
+class Watchful(Engine):
+    """Looks in every pass whether the pool holds what the sessions say that it does."""
+
+    def _forward(self, batch: Batch) -> torch.Tensor:
+        written = Counter(p.row.block for p in batch.rows for _ in p.row.tokens)
+        for run in {p.run for p in batch.rows if batch.wanted}:  # openings want nothing
+            for block, held in run.blocks.items():
+                assert held.length == len(block.tokens) + written[block], block.name
+        return super()._forward(batch)
+
+
+def test_moves_leave_the_pool_as_full_as_its_texts(model):
     separators = ", ".join(f'"{chr(0x4E03 + i)}"' for i in range(60))  # one token in five ends a step
     steps = program(f"step until {separators} on step {{ move self to pad }}", "scratchpad pad")
-    run = engine.start(steps.compiled, {})
-    while engine.step([run]):
-        held = sum(block.length for block in run.blocks.values())
-        told = sum(len(block.tokens) for block in run.blocks)
-        assert held == told
-    result = run.session.result("qwen2")
+    result = Watchful(model).run(steps.compiled, {})
     assert any(worker.steps for worker in result.workers.values())
     assert result.scratchpads["pad"]
-    engine.finish(run)
     assert model.pool.used == 0
 
 
-def test_posts_probes_and_clears_give_their_pages_back(engine, model):
+def test_posts_probes_and_clears_give_their_pages_back(model):
     body = """on every 3 tokens { post "世丙{{name}}" to pad ask "业？" { "丈" { say "严" } "不" { clear pad } } }"""
-    run = engine.start(program(body, "scratchpad pad", budget=40).compiled, {})
-    kinds = set()
-    while engine.step([run]):
-        kinds |= {event.kind for event in run.session.drain()}
-        assert sum(b.length for b in run.blocks.values()) == sum(
-            len(b.tokens) for b in run.blocks if b.kind != "throw-away"
-        )
+    engine = Watchful(model)
+    kinds = {event.kind for event in engine.stream(program(body, "scratchpad pad", budget=40).compiled, {})}
     assert {"post", "ask"} <= kinds
+    assert model.pool.used == 0
+
+
+def test_what_a_feed_and_a_start_do_to_blocks_is_done_before_the_next_pass(model):
+    body = "on chat { move self to pad } on start { clear pad }"
+    source = program(body, 'stream chat scratchpad pad = "丙丙丙"')
+    engine = Watchful(model)
+    run = engine.start(source.compiled, {})
+    engine.step([run])
+    run.feed("chat", "业业")
+    while engine.step([run]):
+        pass
+    result = run.session.result("qwen2")
+    assert result.scratchpads["pad"] == "一一一丈一一一丈一一一丈"  # the names are unknown letters to this tokenizer
     engine.finish(run)
     assert model.pool.used == 0
 

@@ -46,7 +46,7 @@ def test_a_move_appends_the_whole_block_and_empties_it():
     game = Play(PAIR, {"Alice": "x\ny", "Bob": "1 2 3 4 5 6"})
     for _ in range(3):
         game.step()
-    alice = game.session.rows()[0]
+    alice = game.session.next_pass().rows[0]
     history, own = alice.view[1], alice.view[-1]
     assert game.model.tokenizer.decode(history.tokens) == "Alice 1:x"
     assert game.model.tokenizer.decode(own.tokens) == "\nAlice 2:"
@@ -61,7 +61,7 @@ def test_equal_openings_and_separators_are_one_block():
     game = Play(source, {})
     decode = game.model.tokenizer.decode
     assert [decode(row.tokens) for row in game.session.openings] == ["Same.", "mid", "Other."]
-    ann, ben, cid = game.session.rows()
+    ann, ben, cid = game.session.next_pass().rows
     assert ann.view[0] is ben.view[0] is not cid.view[0]
     assert ann.view[3] is ben.view[3] is cid.view[3]
 
