@@ -174,7 +174,8 @@ def test_declarations(declarations: str, entries: str, want: list[str]) -> None:
          ' worker B { sees "b", self on start { post "x" to n } } }',
          ["HW203 2:51"]),
         ('program p { answer n worker A { scratchpad n = "x" sees n, self } }', ["HW203 1:20"]),
-        ("program p { worker A { scratchpad n sees n, self } }", ["HW204 1:35"]),
+        ("program p { worker A { scratchpad n sees n, self } }", ["HW209 1:20", "HW204 1:35"]),
+        ('program p { worker A { scratchpad n sees "a", n, self } }', ["HW204 1:35"]),
         ('program p { worker A, B { scratchpad n = "x" sees n, self } }', []),
         # nothing to start from
         ("program p { worker A { sees self } }", ["HW209 1:20"]),
@@ -201,7 +202,7 @@ def test_declarations(declarations: str, entries: str, want: list[str]) -> None:
         ('program p { worker A paused { sees self } worker B { sees "b", self on end { resume A } } }', []),
         ("role r { sees others, self }\nprogram p { worker A, B is r worker C is r }", ["HW209 2:20"]),
         ('role r { sees others, self }\nprogram p { worker A paused is r worker B is r worker C is r { begin "c"\n'
-         "on end { resume A } } }", ["HW209 2:40"]),
+         "on end { resume A } } }", ["HW209 2:41"]),
         # paused workers
         ('program p { worker A paused { sees "a", self } }', ["HW302 1:20"]),
         ('program p { worker A { sees "a", self paused } }', ["HW302 1:20"]),

@@ -3,8 +3,8 @@
 import pytest
 
 from hwlang.diagnostics import (
-    CompileError,
     GUESSES,
+    CompileError,
     Diagnostic,
     Report,
     Source,
