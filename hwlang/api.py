@@ -176,4 +176,4 @@ def _no_program(source: Source, name: str | None, names: list[str]) -> Diagnosti
         message, help = f"`{source.file}` has {len(names)} programs: say which", f"one of {listed}"
     else:
         message, help = f"`{source.file}` has no program `{name}`", f"it has {listed}"
-    return Diagnostic("HW110", message, Span(0, 0, 0, 0, source), help)
+    return Diagnostic("HW109", message, Span(0, 0, 0, 0, source), help)

@@ -19,15 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 from hwlang import api
 from hwlang.checker import check_file
 from hwlang.diagnostics import CompileError, Diagnostic, Span
-from hwlang.display import Lines, Panes, Quiet, print_result
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # rich and the runtime are imported where they are needed: a check needs neither
+    from rich.console import Console
+
     from hwruntime.batch import Run
     from hwruntime.engine import Engine as RuntimeEngine
     from hwruntime.errors import HwError
@@ -177,7 +175,7 @@ class Runner:
         self._given = given
         self._options = options
         self._trace = trace
-        self._out = Console(soft_wrap=True)
+        self._out = make_console()
         self._batch = options.inputs is not None
         self._seed: int = program.compiled.seed if options.seed is None else options.seed
 
@@ -203,16 +201,21 @@ class Runner:
         if self._options.json or self._batch:
             print(json.dumps(result.to_json(), ensure_ascii=False), flush=True)
         else:
+            from hwlang.display import print_result
+
             print_result(self._out, result, time.monotonic() - started)
         return {"cancelled": INTERRUPTED, "cache": FAILED}.get(result.reason, OK)
 
     def _watched_run(self, inputs: Mapping[str, Value], seed: int) -> Result:
+        from hwlang.display import make_display
+
         options, engine = self._options, self._engine
-        quiet = options.json or self._batch
-        display = Quiet() if quiet else Panes(self._out) if self._out.is_terminal else Lines(self._out)
-        with display, first_interrupt() as interrupted:
+        with make_display(self._out, options.json or self._batch) as display, first_interrupt() as interrupted:
 
             def watch(run: Run) -> None:
+                if run.session.passes == 1:
+                    for warning in run.session.warnings():
+                        print(f"warning: {warning}", file=sys.stderr)
                 events = run.session.drain()
                 display.show(events, engine.progress(run))
                 if self._trace:
@@ -290,7 +293,7 @@ def split_target(target: str) -> tuple[Path, str | None]:
 def load_engine(options: argparse.Namespace, program: api.Program) -> RuntimeEngine:
     """The engine that the command line asks for, and with `-v` why it is what it is."""
     model = options.model or program.compiled.model or "tiny"
-    errors = Console(stderr=True)
+    errors = make_console(stderr=True)
     with errors.status(f"loading {model}") if errors.is_terminal else nullcontext():
         engine = api.open_engine(
             model,
@@ -363,6 +366,12 @@ def read_text(path: Path) -> str:
         raise Usage(f"cannot read `{path}`: {reason}") from None
 
 
+def make_console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=True, highlight=False)
+
+
 # --- Errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -383,12 +392,16 @@ def exit_code(error: HwError) -> int:
 
 def report(diagnostics: Sequence[Diagnostic]) -> None:
     """Print diagnostics to stderr, in colour on a terminal."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
     for diagnostic in diagnostics:
+        if not sys.stderr.isatty():
+            print(diagnostic.render(), file=sys.stderr)
+            continue
+        from rich.text import Text
+
         head, *rest = diagnostic.render().split("\n")
-        style = "bold red" if diagnostic.severity == "error" else "bold yellow"
-        console.print(Text(head, style=style))
-        console.print(Text("\n".join(rest)), end="\n\n" if console.is_terminal else "\n")
+        console = make_console(stderr=True)
+        console.print(Text(head, style="bold red" if diagnostic.severity == "error" else "bold yellow"))
+        console.print(Text("\n".join(rest)), end="\n\n")
 
 
 if __name__ == "__main__":

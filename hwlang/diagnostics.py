@@ -7,14 +7,14 @@
        |                    ^^^^
        = help: move `self` to the end
 
-Codes: HW0xx syntax, HW1xx names, HW2xx views and blocks, HW3xx triggers and actions, HW4xx files and values. The
-runtime has HW5xx. `MESSAGES`, at the end, has every code with an example that fails with it.
+`messages.MESSAGES` has every code with an example that fails with it.
 """
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ Severity = Literal["error", "warning"]
 WINDOW = 100  # columns of a source line that are shown at most
 BEFORE_SPAN = 40  # columns shown before the span when a line is cut
 TAB = 4
+GUESSES = 20  # "did you mean" is looked for in the first so many problems
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,33 @@ class CompileError(Exception):
         return "\n\n".join(d.render() for d in self.diagnostics)
 
 
+class Report:
+    """The problems found so far."""
+
+    def __init__(self, problems: Iterable[Diagnostic] = ()) -> None:
+        self.problems = list(problems)
+
+    def error(self, code: str, span: Span, message: str, help: str | None = None) -> None:
+        self.problems.append(Diagnostic(code, message, span, help))
+
+    def warning(self, code: str, span: Span, message: str, help: str | None = None) -> None:
+        self.problems.append(Diagnostic(code, message, span, help, "warning"))
+
+    def suggestion(self, name: str, candidates: Iterable[str]) -> str | None:
+        """A help for a name that is not known. Only for the first problems: the search takes time."""
+        if len(self.problems) >= GUESSES:
+            return None
+        close = closest(name, islice(candidates, 500), 0.6)
+        return f"did you mean `{close}`?" if close else None
+
+
+def closest(word: str, candidates: Iterable[str], alike: float) -> str | None:
+    """The candidate that is most like a word, if it is as much `alike` (0 to 1)."""
+    import difflib  # only programs with errors need it
+
+    return next(iter(difflib.get_close_matches(word[:40], list(candidates), 1, alike)), None)
+
+
 def in_order(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Sorted by file (in the order of their first diagnostic) and position, each once."""
     files = {file: i for i, file in enumerate(dict.fromkeys(d.file for d in diagnostics))}
@@ -186,107 +214,3 @@ def _width(char: str) -> int:
     if unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
-
-
-# --- The codes -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Message:
-    """What a code stands for, and a program that fails with it. `files` lie beside that program."""
-
-    title: str
-    example: str
-    encoding: str = "utf-8"
-    files: Mapping[str, bytes] = field(default_factory=dict)
-
-
-def _in_program(declarations: str, worker: str = 'sees user "Go.", self') -> str:
-    return f"program example {{\n  {declarations}\n  worker Ann {{ {worker} }}\n}}\n"
-
-
-def _in_worker(clauses: str) -> str:
-    return f'program example {{\n  worker Ann {{\n    sees user "Go.", self\n    {clauses}\n  }}\n}}\n'
-
-
-MESSAGES: Mapping[str, Message] = {
-    # Syntax
-    "HW001": Message("This does not fit the grammar", "program example {\n  wroker Ann { sees self }\n}\n"),
-    "HW002": Message("A character that has no meaning here", _in_worker("begin “Hi”")),
-    "HW003": Message("A string or a regex is not closed", _in_worker('begin "Hi')),
-    "HW004": Message("A brace is never closed", 'program example {\n  worker Ann {\n    sees user "Go.", self\n}\n'),
-    "HW005": Message("An unknown escape in a string", _in_worker(r'begin "C:\data"')),
-    "HW006": Message("Two braces that do not open a hole", _in_worker('begin "{{ }}"')),
-    "HW007": Message("A number that cannot be read, or is not whole", _in_worker("max 2.5 tokens")),
-    "HW008": Message(
-        "Nested too deep, or too large when roles and texts are written out",
-        _in_worker("on start { " + 'ask "?" { "a" {} "b" { ' * 17 + "}} " * 17 + "}"),
-    ),
-    "HW009": Message("The file is not UTF-8", _in_worker('begin "café"'), encoding="latin-1"),
-    "HW010": Message("A language version that is not known, or not at the top", "hw 7\n" + _in_worker("max 9 tokens")),
-    # Names
-    "HW101": Message("A name that is not declared", _in_program("scratchpad history", 'sees "Go.", histroy, self')),
-    "HW102": Message("A name that is taken already", _in_program('stream board\n  scratchpad board = "Hi"')),
-    "HW103": Message("Given twice, where once is all there can be", _in_program("budget 10 passes budget 20 passes")),
-    "HW104": Message("A word of the language as a name", _in_program('scratchpad step = "Hi"')),
-    "HW105": Message("Declared and never used (warning)", _in_program('text rules = "Be brief."')),
-    "HW106": Message(
-        "A name of the wrong kind", _in_program("stream chat", 'sees "Go.", chat, self on chat { pause chat }')
-    ),
-    "HW107": Message(
-        "A hole that nothing fills", 'program example(topic: str) {\n  worker Ann { sees "{{topik}}", self }\n}\n'
-    ),
-    "HW108": Message(
-        "A text that contains itself", _in_program('text a = "{{b}}" text b = "{{a}}"', 'sees "{{a}}", self')
-    ),
-    # Views and blocks
-    "HW201": Message("The last entry of a view is `self`, and only the last", _in_program("", 'sees self, user "Go."')),
-    "HW202": Message("Two workers write one block", _in_program('worker Ann { sees user "Wait.", self }')),
-    "HW203": Message(
-        "A private scratchpad is used elsewhere",
-        "program example {\n"
-        '  worker Ann { scratchpad notes = "Hi" sees user "Go.", notes, self }\n'
-        '  worker Ben { sees user "Go.", notes, self }\n'
-        "}\n",
-    ),
-    "HW204": Message("A scratchpad that nobody writes", _in_program("scratchpad board", 'sees "Go.", board, self')),
-    "HW205": Message("A worker without a view", _in_program("", "max 9 tokens")),
-    "HW206": Message("A layout that does not fit", _in_program("", 'sees user "Go." layout combined')),
-    "HW207": Message("A block is in a view twice", _in_program('scratchpad b = "Hi"', "sees b, b, self")),
-    "HW208": Message(
-        "A number of workers that cannot be", 'program example {\n  workers 0 of Ann { sees "Go.", self }\n}\n'
-    ),
-    # Triggers and actions
-    "HW301": Message("A trigger that never happens", _in_worker('on step { say "Well done." }')),
-    "HW302": Message("A paused worker that nothing resumes", _in_worker("paused")),
-    "HW303": Message("An `ask` with nothing to choose", _in_worker('on start { ask "Ready? " { "yes" {} } }')),
-    "HW304": Message("A choice is given twice", _in_worker('on start { ask "Ready? " { "yes" {} "yes" { stop } } }')),
-    "HW305": Message("An action after the end of the run (warning)", _in_worker('on "DONE" { stop say "Bye." }')),
-    "HW306": Message("A rule that does nothing (warning)", _in_worker('on "DONE" { }')),
-    "HW307": Message("A regex group that is not there", _in_worker('on /^ASK/ { say "{{1}}?" }')),
-    "HW308": Message("A trigger that the empty text fires (warning)", _in_worker('on /a*/ { say "!" }')),
-    # Files and values
-    "HW401": Message(
-        "A file that is missing or cannot be read", _in_program('text a = file "no-such-file.md"', "sees a, self")
-    ),
-    "HW402": Message(
-        "A file outside of the program's folder", _in_program('text a = file "../rules.md"', "sees a, self")
-    ),
-    "HW403": Message(
-        "A file that is too large or not UTF-8",
-        _in_program('text rules = file "rules.md"', "sees rules, self"),
-        files={"rules.md": b"caf\xe9"},
-    ),
-    "HW404": Message("A JSON schema that is none", _in_worker('json "schema.json"'), files={"schema.json": b"{,}"}),
-    "HW405": Message(
-        "Files that import each other in a circle",
-        'import "roles.hw"\n' + _in_worker("max 9 tokens"),
-        files={"roles.hw": b'import "more.hw"', "more.hw": b'import "roles.hw"'},
-    ),
-    "HW406": Message("A number that makes no sense here", _in_program("sampling { temperature -1 }")),
-    "HW407": Message(
-        "A default of the wrong type", 'program example(n: int = "two") {\n  worker Ann { sees n, self }\n}\n'
-    ),
-    "HW408": Message("A regex that cannot be read", _in_program("answer /(unclosed/")),
-    "HW409": Message("An empty text where there must be one", _in_worker('stop at ""')),
-}

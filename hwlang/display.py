@@ -121,6 +121,11 @@ class Quiet:
         return None
 
 
+def make_display(console: Console, quiet: bool) -> Display:
+    """What suits the console."""
+    return Quiet() if quiet else Panes(console) if console.is_terminal else Lines(console)
+
+
 def progress_line(progress: Progress, seconds: float) -> Text:
     rate = progress.sampled / seconds if seconds > 0 else 0.0
     line = Text(f" pass {progress.passes:,} of {progress.budget:,}", style="bold", no_wrap=True, overflow="ellipsis")

@@ -1,15 +1,18 @@
 """Syntax tree -> plain data: one checked program as the JSON that `hwruntime.program.Program.from_json` reads.
 
 The checker has resolved the names, inlined the roles and written out the layouts; here every node becomes a dictionary
-with its kind, its fields and its span. Fields that are not set are left out, as the runtime itself leaves them out.
+with its kind, its fields and its span. Fields that are not set are left out, as the runtime itself leaves them out. So
+are the spans of imported roles: a span of the data is one of the program's own file.
 """
 
 from collections.abc import Iterable
 from typing import TypeAlias
 
 from hwlang import syntax
-from hwlang.checker import Crew, Group, Member, Parts, Resolved, written_out
+from hwlang.crew import Body, Group, Member, Resolved
 from hwlang.diagnostics import Span
+from hwlang.syntax import Parts
+from hwlang.texts import written_out
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Data: TypeAlias = dict[str, Json]
@@ -18,14 +21,6 @@ Data: TypeAlias = dict[str, Json]
 def lower(program: Resolved) -> Data:
     """The data of a program that the checker found no errors in."""
     return Lowering(program).program()
-
-
-def node(kind: str, span: Span, **fields: Json) -> Data:
-    """A node of the data. Fields that are None, False or empty are left out: that is their default in the runtime."""
-    data: Data = {"kind": kind, **given(fields)}
-    if span:
-        data["span"] = [span.line, span.column, span.end_line, span.end_column]
-    return data
 
 
 def given(fields: Data) -> Data:
@@ -40,13 +35,20 @@ class Lowering:
         self.tree = resolved.tree
         self._bodies: dict[int, Data] = {}
 
+    def node(self, kind: str, span: Span, **fields: Json) -> Data:
+        """A node of the data. Fields that are None, False or empty are left out: so are they in the runtime."""
+        data: Data = {"kind": kind, **given(fields)}
+        if span and span.source.file == self.resolved.file:
+            data["span"] = [span.line, span.column, span.end_line, span.end_column]
+        return data
+
     def program(self) -> Data:
         needed: Data = {
             "params": [self.param(param) for param in self.tree.params],
             "workers": [self.worker(one) for one in self.resolved.crew],
         }
         groups: list[Json] = [self.group(group) for group in self.resolved.groups]
-        data = node("program", self.tree.span, name=self.resolved.name, file=self.resolved.file, groups=groups)
+        data = self.node("program", self.tree.span, name=self.resolved.name, file=self.resolved.file, groups=groups)
         return data | needed | self._declarations()
 
     def _declarations(self) -> Data:
@@ -79,25 +81,25 @@ class Lowering:
             value = float(default.value) if param.type == "float" else default.value
         else:
             value = default
-        data = node("param", param.span, name=param.name.value, type=param.type)
+        data = self.node("param", param.span, name=param.name.value, type=param.type)
         return data if value is None else data | {"default": value}
 
     def sampling(self, options: Iterable[syntax.Option], span: Span) -> Data:
-        data = node("sampling", span)
+        data = self.node("sampling", span)
         for option in options:
             value = option.value.value
             data[option.name] = int(value) if option.name in ("top_k", "seed") else float(value)
         return data
 
     def pad(self, pad: syntax.Scratchpad) -> Data:
-        return node("pad", pad.span, name=pad.name.value, text=self.text(pad.text) if pad.text else None)
+        return self.node("pad", pad.span, name=pad.name.value, text=self.text(pad.text) if pad.text else None)
 
     def group(self, group: Group) -> Data:
         count = group.count.value
-        return node("group", group.span, count=count, workers=[name.value for name in group.names])
+        return self.node("group", group.span, count=count, workers=[name.value for name in group.names])
 
     def sync(self, sync: syntax.Sync) -> Data:
-        return node("sync", sync.span, every=sync.every.value) | {"actions": self.actions(sync.actions)}
+        return self.node("sync", sync.span, every=sync.every.value) | {"actions": self.actions(sync.actions)}
 
     def answer(self, answer: syntax.Answer) -> Data:
         match answer.source:
@@ -109,7 +111,7 @@ class Lowering:
                 value = answer.source.value
                 source = "pad" if self.resolved.kinds[value] == "scratchpad" else "worker"
         otherwise = answer.otherwise
-        return node(
+        return self.node(
             "answer",
             answer.span,
             source=source,
@@ -125,22 +127,22 @@ class Lowering:
 
     def parts(self, parts: Parts, span: Span) -> Data:
         made: list[Json] = [part if isinstance(part, str) else self.hole(part) for part in parts]
-        return node("text", span) | {"parts": made}
+        return self.node("text", span) | {"parts": made}
 
     def hole(self, hole: syntax.Hole) -> Data:
-        return node("hole", hole.span, name=hole.name)
+        return self.node("hole", hole.span, name=hole.name)
 
     def texts(self, texts: Iterable[syntax.String]) -> list[Json]:
         return [self.text(text) for text in texts]
 
     # Workers
 
-    def worker(self, one: Crew) -> Data:
-        if id(one.member) not in self._bodies:
-            self._bodies[id(one.member)] = self.body(one.member, one.view)
-        return node("worker", one.name.span, name=one.name.value, paused=one.paused) | self._bodies[id(one.member)]
+    def worker(self, one: Member) -> Data:
+        if id(one.body) not in self._bodies:
+            self._bodies[id(one.body)] = self.body(one.body, one.view)
+        return self.node("worker", one.name.span, name=one.name.value, paused=one.paused) | self._bodies[id(one.body)]
 
-    def body(self, body: Member, view: tuple[syntax.Entry, ...]) -> Data:
+    def body(self, body: Body, view: tuple[syntax.Entry, ...]) -> Data:
         private = {pad.name.value for pad in body.pads}
         fields: Data = {
             "pads": [self.pad(pad) for pad in body.pads],
@@ -150,7 +152,7 @@ class Lowering:
             "stop_at": self.texts(body.stop_at),
             "max_tokens": body.max_tokens.count.value if body.max_tokens else None,
             "sampling": self.sampling(body.options, body.options[0].span) if body.options else None,
-            "constraint": self.constraint(body.constraint) if body.constraint else None,
+            "constraint": self.constraint(body),
             "rules": [self.rule(rule) for rule in body.rules],
         }
         sees: list[Json] = [self.entry(entry, private) for entry in view]
@@ -160,11 +162,11 @@ class Lowering:
         match entry:
             case syntax.Constant():
                 text = self.text(entry.text)
-                return node("constant", entry.span, role=entry.role, text=text, in_context=entry.in_context)
+                return self.node("constant", entry.span, role=entry.role, text=text, in_context=entry.in_context)
             case syntax.Others():
-                return node("others_entry", entry.span)
+                return self.node("others_entry", entry.span)
             case syntax.Own():
-                return node("self_entry", entry.span)
+                return self.node("self_entry", entry.span)
             case syntax.Name():
                 return self.name_entry(entry, private)
 
@@ -172,46 +174,53 @@ class Lowering:
         kind = "scratchpad" if name.value in private else self.resolved.kinds[name.value]
         if kind == "parameter":
             hole = syntax.Hole(name.value, span=name.span)
-            return node("constant", name.span, role="text", text=self.parts((hole,), name.span))
+            return self.node("constant", name.span, role="text", text=self.parts((hole,), name.span))
         if kind == "text":
-            return node("constant", name.span, role="text", text=self.parts(self.resolved.texts[name.value], name.span))
+            return self.node(
+                "constant", name.span, role="text", text=self.parts(self.resolved.texts[name.value], name.span)
+            )
         entry = {"scratchpad": "pad_entry", "stream": "stream_entry", "worker": "worker_entry"}[kind]
-        return node(entry, name.span, name=name.value)
+        return self.node(entry, name.span, name=name.value)
 
     def step(self, step: syntax.Step) -> Data:
         prefix = self.text(step.prefix) if step.prefix else None
         until = self.texts(step.until)
-        return node("step", step.span, until=until, after_sentence=step.after_sentence) | {"prefix": prefix}
+        return self.node("step", step.span, until=until, after_sentence=step.after_sentence) | {"prefix": prefix}
 
-    def constraint(self, constraint: syntax.Match | syntax.Json) -> Data:
-        if isinstance(constraint, syntax.Match):
-            return node("constraint", constraint.span, form="regex", value=constraint.regex.pattern)
-        return node("constraint", constraint.span, form="json", value=self.resolved.schemas[constraint.path.literal])
+    def constraint(self, body: Body) -> Data | None:
+        match body.constraint:
+            case None:
+                return None
+            case syntax.Match():
+                form, value = "regex", body.constraint.regex.pattern
+            case syntax.Json():
+                form, value = "json", self.resolved.schemas[body]
+        return self.node("constraint", body.constraint.span, form=form, value=value)
 
     # Triggers and actions
 
     def rule(self, rule: syntax.On) -> Data:
         triggers: list[Json] = [self.trigger(trigger) for trigger in rule.triggers]
-        return node("rule", rule.span) | {"triggers": triggers, "actions": self.actions(rule.actions)}
+        return self.node("rule", rule.span) | {"triggers": triggers, "actions": self.actions(rule.actions)}
 
     def trigger(self, trigger: syntax.Trigger) -> Data:
         match trigger:
             case syntax.AtStep():
-                return node("at_step", trigger.span)
+                return self.node("at_step", trigger.span)
             case syntax.AtStart():
-                return node("at_start", trigger.span)
+                return self.node("at_start", trigger.span)
             case syntax.AtEnd():
-                return node("at_end", trigger.span)
+                return self.node("at_end", trigger.span)
             case syntax.Every():
-                return node(
+                return self.node(
                     "every", trigger.span, count=trigger.count.value, unit=trigger.unit, at_step=trigger.at_step
                 )
             case syntax.Seen():
-                return node("seen", trigger.span, text=self.text(trigger.text))
+                return self.node("seen", trigger.span, text=self.text(trigger.text))
             case syntax.Matches():
-                return node("matches", trigger.span, regex=trigger.regex.pattern)
+                return self.node("matches", trigger.span, regex=trigger.regex.pattern)
             case syntax.Arrives():
-                return node("arrives", trigger.span, stream=trigger.stream.value)
+                return self.node("arrives", trigger.span, stream=trigger.stream.value)
 
     def actions(self, actions: Iterable[syntax.Action]) -> list[Json]:
         return [self.action(action) for action in actions]
@@ -219,22 +228,22 @@ class Lowering:
     def action(self, action: syntax.Action) -> Data:
         match action:
             case syntax.Say():
-                return node("say", action.span, text=self.text(action.text))
+                return self.node("say", action.span, text=self.text(action.text))
             case syntax.Ask():
                 choices: list[Json] = [self.choice(choice) for choice in action.choices]
-                return node("ask", action.span, text=self.text(action.text), choices=choices)
+                return self.node("ask", action.span, text=self.text(action.text), choices=choices)
             case syntax.Post():
-                return node("post", action.span, text=self.text(action.text), pad=action.pad.value)
+                return self.node("post", action.span, text=self.text(action.text), pad=action.pad.value)
             case syntax.Move():
-                return node("move", action.span, pad=action.pad.value)
+                return self.node("move", action.span, pad=action.pad.value)
             case syntax.Clear():
-                return node("clear", action.span, pad=action.pad.value)
+                return self.node("clear", action.span, pad=action.pad.value)
             case syntax.Pause():
-                return node("pause", action.span, worker=action.worker.value)
+                return self.node("pause", action.span, worker=action.worker.value)
             case syntax.Resume():
-                return node("resume", action.span, worker=action.worker.value)
+                return self.node("resume", action.span, worker=action.worker.value)
             case syntax.Stop():
-                return node("stop", action.span, worker=action.worker.value if action.worker else None)
+                return self.node("stop", action.span, worker=action.worker.value if action.worker else None)
 
     def choice(self, choice: syntax.Choice) -> Data:
-        return node("choice", choice.span, text=self.text(choice.text)) | {"actions": self.actions(choice.actions)}
+        return self.node("choice", choice.span, text=self.text(choice.text)) | {"actions": self.actions(choice.actions)}

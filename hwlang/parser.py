@@ -4,7 +4,6 @@
 (an unknown escape, say), so that the checker can report the rest of the file in the same go.
 """
 
-import difflib
 import gc
 import re
 import textwrap
@@ -28,7 +27,7 @@ from lark import (
 from lark.tree import Meta
 
 from hwlang import syntax
-from hwlang.diagnostics import CompileError, Diagnostic, Source, Span, in_order, quoted
+from hwlang.diagnostics import CompileError, Diagnostic, Source, Span, closest, in_order, quoted
 
 MAX_NESTING = 16  # `ask` inside the choice of an `ask`
 MAX_DIGITS = 18
@@ -519,7 +518,7 @@ def text_block_lines(token: Token) -> list[Line]:
     return [Line(text + end, line + i, at) for i, ((text, at), end) in enumerate(zip(texts, ends, strict=True))]
 
 
-def joined(parts: list[str | syntax.Hole]) -> tuple[str | syntax.Hole, ...]:
+def joined(parts: list[str | syntax.Hole]) -> syntax.Parts:
     """The parts of a string, with neighbouring pieces of text made one."""
     made: list[str | syntax.Hole] = []
     text: list[str] = []
@@ -628,9 +627,9 @@ def repair(error: UnexpectedToken, accepts: set[str]) -> str | None:
     """A guess at the slip behind an unexpected token."""
     token = error.token
     words = [word for terminal in accepts for word in spellings(terminal)]
-    close = difflib.get_close_matches(token[:40], words, 1, 0.7) if token.type == "NAME" else []
+    close = closest(token, words, 0.7) if token.type == "NAME" else None
     if close:
-        return f"did you mean `{close[0]}`?"
+        return f"did you mean `{close}`?"
     brace = open_brace(error)
     if token.type in ("_PROGRAM", "_ROLE", "_IMPORT", "_WORKER", "_WORKERS", "_SYNC", "_ANSWER") and brace:
         return f"the `{{` of line {brace.line} is still open: is a `}}` missing before this?"

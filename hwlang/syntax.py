@@ -4,18 +4,41 @@ Every node keeps the span of its source; spans never take part in comparisons, s
 equals the tree of the same program in a file.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import Literal, TypeAlias, dataclass_transform
 
 from hwlang.diagnostics import NOWHERE, Span
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Node:
+    """Every class below is a frozen dataclass, made so when it is defined.
+
+    Comparing and printing are written here once for all of them: generated for each, they are most of what importing
+    this module costs.
+    """
+
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, eq=False, repr=False)(cls)
 
-@dataclass(frozen=True)
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and type(self) is type(other) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._values())
+        return f"{type(self).__name__}({values})"
+
+    def _values(self) -> tuple[tuple[str, object], ...]:
+        """The fields that are compared and printed: all but the span."""
+        return tuple((each.name, getattr(self, each.name)) for each in fields(self) if each.compare)
+
+
 class Name(Node):
     """A name, where it is declared and where it is used. `self` is one of them."""
 
@@ -25,18 +48,19 @@ class Name(Node):
 # --- Texts -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Hole(Node):
     """`{{name}}` in a string. The name of a regex group is its number."""
 
     name: str
 
 
-@dataclass(frozen=True)
+Parts: TypeAlias = tuple[str | Hole, ...]
+
+
 class String(Node):
     """`"..."` or a text block, with escapes resolved. Neighbouring pieces of literal text are one part."""
 
-    parts: tuple[str | Hole, ...]
+    parts: Parts
 
     @property
     def literal(self) -> str:
@@ -48,41 +72,39 @@ class String(Node):
         return tuple(part for part in self.parts if isinstance(part, Hole))
 
 
-@dataclass(frozen=True)
 class Regex(Node):
+    """`/regex/`, its slashes without their backslash."""
+
     pattern: str
 
 
-@dataclass(frozen=True)
 class Number(Node):
+    """`256`, `0.6`, `-1`, `1e-3`"""
+
     value: int | float
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Version(Node):
     """`hw 1`"""
 
     number: Number
 
 
-@dataclass(frozen=True)
 class Import(Node):
     """`import "roles.hw"`"""
 
     path: String
 
 
-@dataclass(frozen=True)
 class Body(Node):
     """`{ CLAUSES }` of a role or a worker."""
 
     clauses: tuple["Clause", ...] = ()
 
 
-@dataclass(frozen=True)
 class Role(Node):
     """`role NAME { CLAUSES }`: a body for workers to share."""
 
@@ -90,14 +112,12 @@ class Role(Node):
     body: Body
 
 
-@dataclass(frozen=True)
 class Value(Node):
     """The default of a parameter: a string, a number, `true` or `false`."""
 
     value: String | Number | bool
 
 
-@dataclass(frozen=True)
 class Param(Node):
     """`NAME: TYPE = DEFAULT`"""
 
@@ -106,7 +126,6 @@ class Param(Node):
     default: Value | None = None
 
 
-@dataclass(frozen=True)
 class Program(Node):
     """`program NAME(PARAMS) { DECLARATIONS }`"""
 
@@ -118,8 +137,9 @@ class Program(Node):
 Item: TypeAlias = Version | Import | Role | Program
 
 
-@dataclass(frozen=True)
 class File(Node):
+    """A whole `.hw` file."""
+
     items: tuple[Item, ...] = ()
 
     @property
@@ -138,14 +158,12 @@ class File(Node):
 # --- Declarations of a program ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Model(Node):
     """`model "Qwen/Qwen3-8B"`"""
 
     name: String
 
 
-@dataclass(frozen=True)
 class Option(Node):
     """`temperature 0.6`"""
 
@@ -153,28 +171,24 @@ class Option(Node):
     value: Number
 
 
-@dataclass(frozen=True)
 class Sampling(Node):
     """`sampling { OPTIONS }`, of a program or of a worker."""
 
     options: tuple[Option, ...] = ()
 
 
-@dataclass(frozen=True)
 class Budget(Node):
     """`budget 4096 passes`"""
 
     passes: Number
 
 
-@dataclass(frozen=True)
 class Included(Node):
     """`file "rules.md"`: the contents of a file, as they are."""
 
     path: String
 
 
-@dataclass(frozen=True)
 class Text(Node):
     """`text NAME = "..."` or `text NAME = file "..."`"""
 
@@ -182,7 +196,6 @@ class Text(Node):
     value: String | Included
 
 
-@dataclass(frozen=True)
 class Scratchpad(Node):
     """`scratchpad NAME = "..."`: shared in a program, private in a worker. The text is what it holds at the start."""
 
@@ -190,14 +203,12 @@ class Scratchpad(Node):
     text: String | None = None
 
 
-@dataclass(frozen=True)
 class Stream(Node):
     """`stream NAME`: text that comes from outside while the run goes on."""
 
     name: Name
 
 
-@dataclass(frozen=True)
 class Worker(Node):
     """`worker A, B paused is ROLE { CLAUSES }`: one worker for each name."""
 
@@ -207,7 +218,6 @@ class Worker(Node):
     body: Body = Body()
 
 
-@dataclass(frozen=True)
 class Workers(Node):
     """`workers COUNT of A, B, C is ROLE { CLAUSES }`: the first COUNT of the names. A name is an `int` parameter's."""
 
@@ -218,7 +228,6 @@ class Workers(Node):
     body: Body = Body()
 
 
-@dataclass(frozen=True)
 class Sync(Node):
     """`sync every N tokens { ACTIONS }`"""
 
@@ -226,14 +235,12 @@ class Sync(Node):
     actions: tuple["Action", ...] = ()
 
 
-@dataclass(frozen=True)
 class Vote(Node):
     """`vote /regex/`"""
 
     regex: Regex
 
 
-@dataclass(frozen=True)
 class Otherwise(Node):
     """`else TEXT max N tokens`"""
 
@@ -241,7 +248,6 @@ class Otherwise(Node):
     max_tokens: Number | None = None
 
 
-@dataclass(frozen=True)
 class Answer(Node):
     """`answer SOURCE else TEXT`: where a run's answer comes from. A name is a scratchpad's or a worker's."""
 
@@ -255,7 +261,6 @@ Declaration: TypeAlias = Model | Sampling | Budget | Text | Scratchpad | Stream 
 # --- Clauses of a worker or a role -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Constant(Node):
     """Text in a view that is there from the start. `text` is the role of text that no chat template touches."""
 
@@ -264,12 +269,10 @@ class Constant(Node):
     in_context: bool = False
 
 
-@dataclass(frozen=True)
 class Others(Node):
     """`others`: the blocks of all other workers, in declaration order."""
 
 
-@dataclass(frozen=True)
 class Own(Node):
     """`self`: the worker's own block."""
 
@@ -277,14 +280,12 @@ class Own(Node):
 Entry: TypeAlias = Constant | Name | Others | Own
 
 
-@dataclass(frozen=True)
 class Sees(Node):
     """`sees ENTRIES`: the cache layout, in order."""
 
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True)
 class Layout(Node):
     """`layout KIND before others TEXT before self TEXT`: one of the three views of the Hogwild! paper."""
 
@@ -293,14 +294,12 @@ class Layout(Node):
     before_self: String | None = None
 
 
-@dataclass(frozen=True)
 class Begin(Node):
     """`begin TEXT`: follows the first step prefix."""
 
     text: String
 
 
-@dataclass(frozen=True)
 class Step(Node):
     """`step PREFIX until SEPARATORS after sentence`"""
 
@@ -309,40 +308,34 @@ class Step(Node):
     after_sentence: bool = False
 
 
-@dataclass(frozen=True)
 class Forbid(Node):
     """`forbid TEXTS`: never sampled, however they are split into tokens."""
 
     texts: tuple[String, ...]
 
 
-@dataclass(frozen=True)
 class StopAt(Node):
     """`stop at TEXTS`: any of them ends the worker."""
 
     texts: tuple[String, ...]
 
 
-@dataclass(frozen=True)
 class MaxTokens(Node):
     """`max N tokens`"""
 
     count: Number
 
 
-@dataclass(frozen=True)
 class Paused(Node):
     """`paused`: the worker waits until it is resumed."""
 
 
-@dataclass(frozen=True)
 class Match(Node):
     """`match /regex/`: what a step may consist of."""
 
     regex: Regex
 
 
-@dataclass(frozen=True)
 class Json(Node):
     """`json "schema.json"`: every step is one value that fits the schema in this file."""
 
@@ -352,12 +345,10 @@ class Json(Node):
 # --- Triggers --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class AtStep(Node):
     """`step`"""
 
 
-@dataclass(frozen=True)
 class Every(Node):
     """`every N tokens|steps|passes at step`"""
 
@@ -366,33 +357,28 @@ class Every(Node):
     at_step: bool = False
 
 
-@dataclass(frozen=True)
 class Seen(Node):
     """A string: the worker has written it."""
 
     text: String
 
 
-@dataclass(frozen=True)
 class Matches(Node):
     """A regex: it is found in the step that has just ended."""
 
     regex: Regex
 
 
-@dataclass(frozen=True)
 class Arrives(Node):
     """A stream's name: text has come in."""
 
     stream: Name
 
 
-@dataclass(frozen=True)
 class AtStart(Node):
     """`start`"""
 
 
-@dataclass(frozen=True)
 class AtEnd(Node):
     """`end`"""
 
@@ -403,14 +389,12 @@ Trigger: TypeAlias = AtStep | Every | Seen | Matches | Arrives | AtStart | AtEnd
 # --- Actions ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Say(Node):
     """`say TEXT`"""
 
     text: String
 
 
-@dataclass(frozen=True)
 class Choice(Node):
     """`TEXT { ACTIONS }` in an `ask`."""
 
@@ -418,7 +402,6 @@ class Choice(Node):
     actions: tuple["Action", ...] = ()
 
 
-@dataclass(frozen=True)
 class Ask(Node):
     """`ask TEXT { CHOICES }`"""
 
@@ -426,7 +409,6 @@ class Ask(Node):
     choices: tuple[Choice, ...] = ()
 
 
-@dataclass(frozen=True)
 class Post(Node):
     """`post TEXT to PAD`"""
 
@@ -434,35 +416,30 @@ class Post(Node):
     pad: Name
 
 
-@dataclass(frozen=True)
 class Move(Node):
     """`move self to PAD`"""
 
     pad: Name
 
 
-@dataclass(frozen=True)
 class Clear(Node):
     """`clear PAD`"""
 
     pad: Name
 
 
-@dataclass(frozen=True)
 class Pause(Node):
     """`pause WORKER` or `pause self`"""
 
     worker: Name
 
 
-@dataclass(frozen=True)
 class Resume(Node):
     """`resume WORKER` or `resume self`"""
 
     worker: Name
 
 
-@dataclass(frozen=True)
 class Stop(Node):
     """`stop WORKER`, `stop self`; `stop` alone ends the run."""
 
@@ -472,7 +449,6 @@ class Stop(Node):
 Action: TypeAlias = Say | Ask | Post | Move | Clear | Pause | Resume | Stop
 
 
-@dataclass(frozen=True)
 class On(Node):
     """`on TRIGGER or TRIGGER { ACTIONS }`"""
 

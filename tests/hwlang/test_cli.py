@@ -169,6 +169,11 @@ def test_a_file_with_several_programs_needs_a_name(capsys, tmp_path):
     assert (code, json.loads(out)["program"]) == (0, "a")
 
 
+def test_a_run_that_can_outgrow_the_context_says_so(capsys, program):
+    _, _, err = run_on_qwen(capsys, program, "-p", f"q={'七' * 4090}", "--workers", "1")
+    assert err.startswith("warning: the run can reach 40")
+
+
 # --- Bad input: (program or None for the good one, arguments, exit code, what stderr must hold) ---
 
 SEES = "program p {{ worker A {{ sees {}, self }} }}"
