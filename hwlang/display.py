@@ -145,7 +145,8 @@ def print_result(console: Console, result: Result, seconds: float) -> None:
         console.print(Text("answer", style="bold"), Text(result.answer.strip("\n")), sep="\n")
     sampled = result.usage.sampled_tokens
     rate = sampled / seconds if seconds > 0 else 0.0
-    line = f"{ENDINGS[result.reason]} after {result.passes:,} passes: {len(result.workers)} workers"
+    workers = f"{len(result.workers)} worker{'s' if len(result.workers) > 1 else ''}"
+    line = f"{ENDINGS[result.reason]} after {result.passes:,} passes: {workers}"
     console.print(
         f"{line}, {sampled:,} tokens sampled, {rate:,.0f} tokens/s, seed {result.seed}", style="dim", highlight=False
     )

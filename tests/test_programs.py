@@ -58,9 +58,11 @@ def test_two_workers_need_fewer_passes_than_one(tiny):
 
 
 def test_vote_on_tiny(tiny):
-    result = tiny.run(hw.load(PROGRAMS / "vote.hw"))
-    assert (result.answer, result.reason) == ("85", "done")
-    assert len(result.workers) == 3
+    """At this temperature single workers go wrong; most of them do not."""
+    results = [tiny.run(hw.load(PROGRAMS / "vote.hw"), seed=seed) for seed in range(4)]
+    assert [(result.answer, result.reason) for result in results] == [("85", "done")] * 4
+    texts = {worker.text for result in results for worker in result.workers.values()}
+    assert any("85" not in text for text in texts)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "interleaved", "combined"])
