@@ -76,6 +76,7 @@ class Session:
         self._context = context
         self.seed = program.seed if seed is None else seed
         self.budget = budget or program.budget or DEFAULT_BUDGET
+        self._budget_given = bool(budget or program.budget)
         values = bind(program, inputs)
         names = active_workers(program, values, workers)
         self._values = {**values, "workers": ", ".join(names)}
@@ -209,9 +210,9 @@ class Session:
         return constants + [len(worker.pending) + self.budget for worker in self._workers]
 
     def warnings(self) -> list[str]:
-        """What need not go wrong with this model, but may."""
+        """What need not go wrong with this model, but may: only of a budget that was asked for."""
         longest = sum(self.block_lengths())
-        if self._context is None or longest <= self._context:
+        if self._context is None or longest <= self._context or not self._budget_given:
             return []
         return [
             f"the run can reach {longest} tokens in {self.budget} passes, and the model's context is {self._context}: "
