@@ -156,7 +156,7 @@ class Source:
             ) from error
         except Exception as error:
             raise ModelError(
-                f"cannot load the {what} of {self.shown}: {_first_line(error)}", help=self._help(what, error)
+                f"cannot load the {what} of {self.shown}: {_first_line(error, self.place)}", help=self._help(what, error)
             ) from error
 
     def _help(self, what: str, error: Exception) -> str:
@@ -204,9 +204,10 @@ def _offline() -> bool:
     return False
 
 
-def _first_line(error: Exception) -> str:
-    """What an error says, without the advice that follows in some."""
+def _first_line(error: Exception, place: str) -> str:
+    """What an error says, without the advice that follows in some. How long `place` is makes no difference."""
     text = f"{type(error).__name__} {error}" if isinstance(error, LookupError) else str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
     said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return (said if len(said) <= LONGEST_REASON else said.split(". ")[0]).rstrip(".:")
+    short = len(said.replace(place, "")) <= LONGEST_REASON
+    return (said if short else said.split(". ")[0]).rstrip(".:")
