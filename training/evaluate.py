@@ -1,6 +1,6 @@
 """How well the embedded model does the work: solved problems, passes and collisions for 1 to 4 workers.
 
-    python -m training.evaluate --model runtime/hwruntime/tiny --prompts 100
+    python training/evaluate.py --model runtime/hwruntime/tiny --prompts 100
 
 Workers are simulated with plain forwards: in every pass, each worker's view is encoded anew as flat text. That is what
 the model was trained on; the runtime's concurrent cache is close to it, but not the same.
@@ -12,6 +12,7 @@ import argparse
 import json
 import random
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from training.generator import END, KINDS, NAMES, TAKEN, make_problems, opening, pieces, prefix, result, solution
 
 BUDGET = 400
@@ -175,7 +177,7 @@ def main() -> None:
         play(model, tokenizer, runs)
         print(json.dumps(asdict(measure(runs))), flush=True)
         for run in [run for run in runs if not all(solved(run))][: options.show]:
-            print(opening(run.problems), *run.steps, sep="\n  ")
+            print(opening(run.problems), *run.steps, sep="  \n")
 
 
 if __name__ == "__main__":

@@ -138,8 +138,8 @@ def make_problems(rng: random.Random, count: int) -> tuple[str, ...]:
 
 
 def opening(problems: Sequence[str]) -> str:
-    """The text that opens every view: one numbered problem a line."""
-    return "\n".join(f"{number}) {problem}" for number, problem in enumerate(problems, 1))
+    """The text that opens every view: one numbered problem a line, the last line ended too."""
+    return "".join(f"{number}) {problem}\n" for number, problem in enumerate(problems, 1))
 
 
 # --- an ideal run ---------------------------------------------------------------------------------------------------
@@ -250,13 +250,13 @@ class View:
 CHOICE_WEIGHT = 10.0
 
 
-def flatten(moment: Moment, own: int) -> View:
-    """The view of worker `own`.
+def flatten(moment: Moment, own: int, ended: bool = True) -> View:
+    """The view of worker `own`; its opening ends with a line feed if `ended`.
 
     Only tokens that some worker sampled have weight: neither the opening nor what was handed out can be foreseen.
     A choice has weight only where it is the right one for the text in front of it (in `done` it need not be).
     """
-    tokens = pieces(opening(moment.problems))
+    tokens = pieces(opening(moment.problems))[: None if ended else -1]
     weights = [0.0] * len(tokens)
     mine = moment.blocks[own]
     others = [block for block in moment.blocks if block.worker != own and block.tokens]
@@ -302,4 +302,5 @@ def views(rng: random.Random, most_problems: int, per_run: int = 4) -> list[View
     live = [block.worker for block in moment.blocks if block.tokens and block.choice != TAKEN]
     if live:
         chosen.append((moment, rng.choice(live)))
-    return [flatten(moment, own) for moment, own in chosen]
+    ended = rng.random() < 0.7
+    return [flatten(moment, own, ended) for moment, own in chosen]

@@ -1,6 +1,6 @@
 """Make the embedded model `tiny`: tokenizer, model, training and export, from one seed.
 
-    python -m training.train --tokens 24000000 --out runtime/hwruntime/tiny
+    python training/train.py --tokens 24000000 --out runtime/hwruntime/tiny
 
 Ordinary causal-LM training on flat text from `generator.py`; it never sees a concurrent cache.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from training.generator import MAX_PROBLEMS, PIECE, SPECIAL, VOCABULARY, View, views
 
 UNK, PAD, EOS = SPECIAL
@@ -43,7 +45,7 @@ class Settings:
     rate: float = 4e-3
     warm_up: float = 0.01  # of the whole; likewise below
     curriculum: float = 0.3  # by here the texts have as many problems as they may
-    decay: float = 0.5  # the rate falls to nothing over this last part
+    decay: float = 0.5  # the rate falls to nothing over this last part (over all of it, with `start`)
     log_every: int = 100
     export_every: int = 500
 
@@ -74,7 +76,8 @@ class Progress:
     @property
     def scale(self) -> float:
         """The share of the full rate to use now: up quickly, then level, then down to nothing."""
-        return max(0.0, min(1.0, self.done / self.settings.warm_up, (1 - self.done) / self.settings.decay))
+        decay = 1.0 if self.settings.start else self.settings.decay
+        return max(0.0, min(1.0, self.done / self.settings.warm_up, (1 - self.done) / decay))
 
     def __str__(self) -> str:
         minutes = self.minutes()
@@ -131,6 +134,7 @@ def export(model: LlamaForCausalLM, out: Path) -> None:
     )
     model.save_pretrained(out)
     make_tokenizer().save_pretrained(out)
+    (out / "model.safetensors").chmod(0o644)  # it is written for its owner alone
 
 
 def pack(rows: list[View]) -> Batch:

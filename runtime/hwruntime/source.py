@@ -156,7 +156,8 @@ class Source:
             ) from error
         except Exception as error:
             raise ModelError(
-                f"cannot load the {what} of {self.shown}: {_first_line(error, self.place)}", help=self._help(what, error)
+                f"cannot load the {what} of {self.shown}: {_first_line(error, self.place)}",
+                help=self._help(what, error),
             ) from error
 
     def _help(self, what: str, error: Exception) -> str:
