@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,9 @@ class Usage(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show is written as an escape, and ends nothing
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = parser().parse_args(arguments)
         code: int = options.command(options)
@@ -117,7 +121,7 @@ def check_command(options: argparse.Namespace) -> int:
     found = [d for file in options.files for d in check_file(file).diagnostics]
     errors = sum(d.severity == "error" for d in found)
     if options.json:
-        print(json.dumps([d.to_json() for d in found], ensure_ascii=False, indent=2))
+        print_json([d.to_json() for d in found], indent=2)
     else:
         report(found)
         if not errors:
@@ -199,7 +203,7 @@ class Runner:
             self._report(error, job)
             return FAILED if self._batch else exit_code(error)
         if self._options.json or self._batch:
-            print(json.dumps(result.to_json(), ensure_ascii=False), flush=True)
+            print_json(result.to_json())
         else:
             from hwlang.display import print_result
 
@@ -243,9 +247,8 @@ class Runner:
         if self._batch:
             where = f"{self._options.inputs}:{job.line}"
             print(f"error[{diagnostic.code}]: {where}: {diagnostic.message}", file=sys.stderr)
-            line = {"program": self._program.name, "line": job.line}
             failure = {"code": diagnostic.code, "message": diagnostic.message}
-            print(json.dumps({**line, "error": failure}, ensure_ascii=False), flush=True)
+            print_json({"program": self._program.name, "line": job.line, "error": failure})
         else:
             report([diagnostic])
 
@@ -370,6 +373,11 @@ def make_console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, soft_wrap=True, highlight=False)
+
+
+def print_json(data: object, indent: int | None = None) -> None:
+    """To stdout: as it reads best, or with JSON's own escapes where the encoding does not hold every character."""
+    print(json.dumps(data, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf"), indent=indent), flush=True)
 
 
 # --- Errors ----------------------------------------------------------------------------------------------------------

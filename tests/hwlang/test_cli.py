@@ -321,6 +321,20 @@ def test_ctrl_c_ends_the_run_and_prints_what_there_is(json_wanted, tmp_path):
         assert "cancelled after " in out
 
 
+@pytest.mark.parametrize("json_wanted", [False, True])
+def test_what_an_encoding_cannot_hold_is_escaped(json_wanted, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    bad = tmp_path / "漢.hw"
+    bad.write_text('program p { worker A { sees "🙂", 漢, self } }')
+    process = start("check", *(["--json"] if json_wanted else []), os.fsdecode(b"/no/\xff.hw"), str(bad))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in err) == (2, False)
+    if json_wanted:
+        assert json.loads(out)[1]["file"] == str(bad)
+    else:
+        assert "\\u6f22.hw:1:" in err
+
+
 def test_a_closed_pipe_is_no_traceback(program):
     process = start("check", "--json", program, "/no/such.hw")
     assert process.stdout is not None
