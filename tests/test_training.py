@@ -1,5 +1,6 @@
 """The training text of `tiny` is what programs/sums.hw shows its workers, pass by pass, token by token."""
 
+import json
 import random
 import subprocess
 import sys
@@ -83,6 +84,22 @@ def test_the_benchmark_runs():
     header, *_, one, two = done.stdout.strip().splitlines()
     assert header == "3 prompts of 6 problems, seed 2611, model tiny"
     assert (one.startswith("| 1 | "), two.startswith("| 2 | ")) == (True, True)
+
+
+def test_the_flat_evaluation_runs():
+    command = [
+        sys.executable,
+        "training/evaluate.py",
+        "--model",
+        "runtime/hwruntime/tiny",
+        "--prompts",
+        "1",
+        "--problems",
+        "2",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["solved"] for line in done.stdout.splitlines()] == [1.0] * 4
 
 
 def test_the_training_script_makes_a_model_that_loads(tmp_path):
