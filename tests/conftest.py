@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True)  # what CI prints can be repeated; elsewhere new examples are tried
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
