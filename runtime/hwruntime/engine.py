@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from hwruntime.plan import Plan
 from hwruntime.program import Program, Value
 from hwruntime.result import Event, Progress, Result
 from hwruntime.rows import Block, ClearBlock, Edit, MoveBlock, Row, whole_row
-from hwruntime.session import Session
+from hwruntime.session import RunOptions, Session
 from hwruntime.tokenizer import Tokenizer
 
 CHUNK = 256  # tokens of a long text that are encoded in one forward call
@@ -87,15 +87,12 @@ class Engine:
         self,
         program: Program,
         inputs: Mapping[str, Value],
-        *,
-        seed: int | None = None,
-        budget: int | None = None,
-        workers: int | None = None,
         watch: Watch | None = None,
+        **options: Unpack[RunOptions],
     ) -> Result:
         """Run a program to its end. `watch` is called after every pass; `KeyboardInterrupt` ends the run, keeping what
         there is. Raises `InputError`, `RunError`."""
-        run = self.start(program, inputs, seed=seed, budget=budget, workers=workers)
+        run = self.start(program, inputs, **options)
         try:
             while self.step([run]):
                 if watch:
@@ -106,17 +103,9 @@ class Engine:
             self.finish(run)
         return run.session.result(self.model.name)
 
-    def stream(
-        self,
-        program: Program,
-        inputs: Mapping[str, Value],
-        *,
-        seed: int | None = None,
-        budget: int | None = None,
-        workers: int | None = None,
-    ) -> Iterator[Event]:
+    def stream(self, program: Program, inputs: Mapping[str, Value], **options: Unpack[RunOptions]) -> Iterator[Event]:
         """The events of a run as they happen."""
-        run = self.start(program, inputs, seed=seed, budget=budget, workers=workers)
+        run = self.start(program, inputs, **options)
         try:
             yield from run.session.drain()
             while self.step([run]):
@@ -124,25 +113,9 @@ class Engine:
         finally:
             self.finish(run)
 
-    def start(
-        self,
-        program: Program,
-        inputs: Mapping[str, Value],
-        *,
-        seed: int | None = None,
-        budget: int | None = None,
-        workers: int | None = None,
-    ) -> Run:
+    def start(self, program: Program, inputs: Mapping[str, Value], **options: Unpack[RunOptions]) -> Run:
         """Begin a run: check that it fits, and encode its constants. It goes on with `step`, and needs `finish`."""
-        session = Session(
-            program,
-            inputs,
-            self.model.tokenizer,
-            seed=seed,
-            budget=budget,
-            workers=workers,
-            context=self.model.context,
-        )
+        session = Session(program, inputs, self.model.tokenizer, context=self.model.context, **options)
         if not self._pool.fits(session.block_lengths()):
             raise too_small(sum(session.block_lengths()), self._pool.capacity)
         run = Run(session)

@@ -14,6 +14,7 @@ sampled, it fires triggers and decides what comes next (`advance`). "Rule" numbe
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from hwruntime.answer import Answers, Finisher
 from hwruntime.errors import InputError, RunError
@@ -52,6 +53,14 @@ class Probe:
     row: Row
 
 
+class RunOptions(TypedDict, total=False):
+    """What can be said of a run besides its inputs; what is not said, or None, is the program's to say."""
+
+    seed: int | None
+    budget: int | None  # passes
+    workers: int | None  # of the program's `workers n of ...`
+
+
 class Session:
     """A run of `program` on `inputs`. `context` is the longest view that the model can take, in tokens.
 
@@ -63,22 +72,22 @@ class Session:
         program: Program,
         inputs: Mapping[str, Value],
         tokenizer: Tokenizer,
-        *,
-        seed: int | None = None,
-        budget: int | None = None,
-        workers: int | None = None,
         context: int | None = None,
+        **options: Unpack[RunOptions],
     ) -> None:
         self.program = program
         self.passes = 0
         self.reason: Reason | None = None
         self._tokenizer = tokenizer
         self._context = context
+        seed, budget = options.get("seed"), options.get("budget")
+        if budget is not None and budget < 1:
+            raise InputError(f"a budget of {budget} passes leaves nothing to run", help="give at least 1")
         self.seed = program.seed if seed is None else seed
         self.budget = budget or program.budget or DEFAULT_BUDGET
         self._budget_given = bool(budget or program.budget)
         values = bind(program, inputs)
-        names = active_workers(program, values, workers)
+        names = active_workers(program, values, options.get("workers"))
         self._values = {**values, "workers": ", ".join(names)}
         self._events: list[Event] = []
         self._workers = [

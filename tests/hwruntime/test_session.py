@@ -399,6 +399,12 @@ def test_inputs_that_do_not_fit(inputs, message):
         play(source, {}, inputs=inputs)
 
 
+@pytest.mark.parametrize("budget", [0, -3])
+def test_a_budget_of_no_pass_is_refused(budget):
+    with pytest.raises(InputError, match=f"a budget of {budget} passes"):
+        play(solo(""), {}, budget=budget)
+
+
 def test_a_prompt_longer_than_the_context_is_refused_with_numbers():
     with pytest.raises(RunError, match="worker `Ann` starts with 400 tokens, the model's context is 64"):
         play(solo("", sees=f'"{"x " * 200}"'), {}, context=64)
