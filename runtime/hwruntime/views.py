@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from hwruntime.errors import RunError
 from hwruntime.program import (
     Constant,
     Entry,
@@ -73,7 +74,11 @@ class Views:
         """The block of a run of constants, one for all who see the same text (rule 8). It is encoded alone, or, where
         it says so, in the view of the first worker that lists it."""
         messages = [Message(constant.role, constant.text.fill(worker.values)) for constant in run]
-        tokens = self._tokenizer.encode_constants(messages, opening=not before)
+        try:
+            tokens = self._tokenizer.encode_constants(messages, opening=not before)
+        except RunError as error:  # there is no chat template, say: point at the text that wants one
+            chat = next((constant for constant in run if constant.role != "text"), run[0])
+            raise RunError(error.message, error.help, chat.span) from None
         in_context = run[0].in_context and bool(before)
         key = (in_context, tuple(tokens))
         if tokens and key not in self._constants:

@@ -232,6 +232,14 @@ def test_bad_arguments(arguments, code, message, capsys, program):
     assert "Traceback" not in err
 
 
+def test_chat_text_for_a_model_without_a_template_is_pointed_at(capsys, tmp_path):
+    path = tmp_path / "chat.hw"
+    path.write_text('program p {\n  worker A { sees "丈", user "Go.", self }\n}\n')
+    code, _, err = run_on_qwen(capsys, str(path))
+    assert (code, err.splitlines()[1]) == (1, f"  --> {path}:2:24")
+    assert "no chat template" in err
+
+
 def broken_model(folder: Path, how: str) -> str:
     model = folder / "model"
     if how == "missing folder":
