@@ -21,7 +21,6 @@ from hwlang.diagnostics import CompileError, Diagnostic, Source, Span
 from hwlang.lowering import lower
 
 if TYPE_CHECKING:
-    from hwruntime.engine import Engine as RuntimeEngine
     from hwruntime.program import Program as Compiled
     from hwruntime.program import Value
     from hwruntime.result import Event, Result
@@ -70,13 +69,18 @@ class Engine:
         kv_tokens: int | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        self.runtime = open_engine(
-            model,
-            attention=attention,
-            device=device,
-            dtype=dtype,
-            kv_tokens=kv_tokens,
-            trust_remote_code=trust_remote_code,
+        from hwruntime.engine import Engine as RuntimeEngine
+        from hwruntime.models import Model
+
+        self.runtime = RuntimeEngine(
+            Model.load(
+                model,
+                device=device,
+                dtype=dtype,
+                attention=attention,
+                kv_tokens=kv_tokens,
+                trust_remote_code=trust_remote_code,
+            )
         )
 
     def run(
@@ -129,31 +133,6 @@ class Engine:
         """Run a program and yield its events as they happen."""
         given = {**(inputs or {}), **params}
         return self.runtime.stream(program.compiled, given, seed=seed, budget=budget, workers=workers)
-
-
-def open_engine(
-    model: str,
-    *,
-    attention: str = "auto",
-    device: str = "auto",
-    dtype: str = "auto",
-    kv_tokens: int | None = None,
-    trust_remote_code: bool = False,
-) -> RuntimeEngine:
-    """Load a model into the runtime's engine."""
-    from hwruntime.engine import Engine as RuntimeEngine
-    from hwruntime.models import Model
-
-    return RuntimeEngine(
-        Model.load(
-            model,
-            device=device,
-            dtype=dtype,
-            attention=attention,
-            kv_tokens=kv_tokens,
-            trust_remote_code=trust_remote_code,
-        )
-    )
 
 
 def _select(checked: Checked, name: str | None) -> Program:

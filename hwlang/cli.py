@@ -298,14 +298,14 @@ def load_engine(options: argparse.Namespace, program: api.Program) -> RuntimeEng
     model = options.model or program.compiled.model or "tiny"
     errors = make_console(stderr=True)
     with errors.status(f"loading {model}") if errors.is_terminal else nullcontext():
-        engine = api.open_engine(
+        engine = api.Engine(
             model,
             attention=options.attention,
             device=options.device,
             dtype=options.dtype,
             kv_tokens=options.kv_tokens,
             trust_remote_code=options.trust_remote_code,
-        )
+        ).runtime
     if options.verbose:
         for why in engine.model.why:
             print(f"hw: {why}", file=sys.stderr)

@@ -59,12 +59,10 @@ class Finisher:
         assert answer.otherwise is not None
         self._answer = answer
         self._text = answer.otherwise.fill(values)
-        self._end_tokens = tokenizer.end_tokens
         spec = Worker(name="answer", sees=(), max_tokens=answer.max_tokens or DEFAULT_ANSWER_TOKENS)
         self._worker = WorkerState(spec, -1, Sampling(temperature=0.0), values, tokenizer, emit)
         self._worker.view = (*view, self._worker.block)
         self._worker.hand(self._text)
-        self.passes = 0
         self.done = False
         self.text: str | None = None
 
@@ -74,7 +72,6 @@ class Finisher:
         return row
 
     def hear(self, outcome: Outcome) -> None:
-        self.passes += 1
         self._worker.block.tokens.extend(self._worker.pending)
         self._worker.pending = []
         ended = self._worker.hear(outcome.token).ended

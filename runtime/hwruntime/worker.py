@@ -132,9 +132,10 @@ class WorkerState:
     def close(self, by_itself: bool) -> str | None:
         """End the worker. By itself it ends its step, too, and so does a worker without steps; the step's text."""
         self.ended = True
-        rest = self._detokenizer.flush()
-        self._voice.append(rest)
-        self._step_text += rest
+        if rest := self._detokenizer.flush():
+            self._voice.append(rest)
+            self._step_text += rest
+            self._emit("token", self.name, rest)
         if not self._step_text or not (by_itself or self.spec.step is None):
             return None
         self._count_step()

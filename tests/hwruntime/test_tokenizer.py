@@ -8,8 +8,10 @@ from transformers import PreTrainedTokenizerFast
 
 from hwruntime.errors import RunError
 from hwruntime.model_tokenizer import ModelTokenizer
+from hwruntime.program import Sampling, Worker
 from hwruntime.scripted import WordTokenizer
 from hwruntime.tokenizer import Detokenizer, Forbidden, Message
+from hwruntime.worker import WorkerState
 
 CHAT = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
@@ -53,6 +55,19 @@ def test_a_cut_character_comes_out_in_the_end():
     detokenizer = Detokenizer(TOKENIZER)
     assert detokenizer.add(TOKENIZER.encode("🙂")[:-1]) == ""
     assert detokenizer.flush().count("\ufffd") >= 1
+
+
+def test_events_tell_what_was_held_back_when_a_worker_ends():
+    """The text of a worker's events is its voice, the cut character at its end included."""
+    told: list[str] = []
+    worker = WorkerState(
+        Worker("Ann", sees=()), 0, Sampling(temperature=0.0), {}, TOKENIZER, lambda kind, name, text: told.append(text)
+    )
+    for token in TOKENIZER.encode("the 🙂")[:-1]:
+        worker.hear(token)
+    worker.close(by_itself=True)
+    assert "".join(told) == worker.voice
+    assert worker.voice.startswith("the \ufffd")
 
 
 def test_the_vocabulary_tells_what_a_token_adds_to_a_text():
