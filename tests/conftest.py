@@ -18,3 +18,7 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", type=float, default=1.0, metavar="MINUTES", help="how long the soak on a GPU takes")

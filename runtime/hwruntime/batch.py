@@ -1,9 +1,10 @@
 """One forward call: the rows of all runs, laid out over the pool, and what comes of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, islice
 
+import torch
 from torch import Tensor
 
 from hwruntime.cache import Block as CacheBlock
@@ -11,9 +12,11 @@ from hwruntime.cache import Pool
 from hwruntime.plan import Block as PlanBlock
 from hwruntime.plan import Piece, Plan, build_plan
 from hwruntime.plan import Row as PlanRow
-from hwruntime.rows import Block, Outcome, Row
-from hwruntime.sampler import sample
+from hwruntime.rows import Block, Outcome, Row, whole_row
+from hwruntime.sampler import sample, upload
 from hwruntime.session import Session
+
+UNKNOWN = -1  # a token that is being sampled
 
 
 @dataclass(eq=False)
@@ -56,19 +59,67 @@ class Batch:
     wanted: list[int]
 
 
+@dataclass(frozen=True)
+class Foresight:
+    """A pass laid out before its tokens are known. It holds for these rows while the pool is at this version, as a
+    layout depends on nothing else."""
+
+    batch: Batch
+    version: int
+
+    def holds(self, rows: Sequence[tuple[Run, Row]], pool: Pool) -> bool:
+        """Whether this is the layout of a pass of these rows, whose tokens the pool has not made room for yet."""
+        if pool.version != self.version:
+            return False
+        foreseen = [(p.run, p.row.view, p.row.seen, len(p.row.tokens)) for p in self.batch.rows]
+        return foreseen == [(run, row.view, row.seen, len(row.tokens)) for run, row in rows]
+
+    def filled(self, placed: Sequence[Placed]) -> Batch:
+        """The batch for these rows, for which it holds."""
+        assert [p.positions for p in placed] == [p.positions for p in self.batch.rows], "foreseen are the rows' places"
+        return replace(self.batch, rows=placed, tokens=tokens_of(placed), wanted=wanted_of(placed))
+
+
+def foresee(batch: Batch, pool: Pool) -> Foresight | None:
+    """The pass after `batch` if all just goes on, that is each row's writer adds the token that is sampled for it. None
+    where not all of them can, or where there is no room."""
+    if not all(p.row.draw and p.row.block.kind == "growing" for p in batch.rows):
+        return None
+    blocks = [p.run.blocks[p.row.block] for p in batch.rows]
+    if not pool.has_room(blocks, 1):
+        return None
+    placed = [
+        Placed(p.run, whole_row(p.row.writer, p.row.view, [UNKNOWN], p.row.draw), pool.extend(block, 1))
+        for p, block in zip(batch.rows, blocks, strict=True)
+    ]
+    ahead = lay_out(placed, pool)
+    for block in blocks:  # what is only foreseen takes no room: `extend` will find the same pages again
+        pool.shrink(block, 1)
+    return Foresight(ahead, pool.version)
+
+
 def lay_out(placed: Sequence[Placed], pool: Pool) -> Batch:
     """The forward call for rows whose tokens have their place in the pool."""
     blocks: dict[CacheBlock, int] = {}
     rows = [PlanRow(tuple(_pieces(p, blocks)), len(p.row.tokens)) for p in placed]
     shapes = {index: PlanBlock(block.length, block.pages) for block, index in blocks.items()}
-    ends = accumulate(len(p.row.tokens) for p in placed)
     return Batch(
         rows=placed,
-        tokens=[token for p in placed for token in p.row.tokens],
+        tokens=tokens_of(placed),
         plan=build_plan(rows, shapes, pool.page_size),
         slots=[slot for p in placed for slot in pool.slots(p.run.blocks[p.row.block], p.positions)],
-        wanted=[end - 1 for p, end in zip(placed, ends, strict=True) if wants(p.row)],
+        wanted=wanted_of(placed),
     )
+
+
+def tokens_of(placed: Sequence[Placed]) -> list[int]:
+    return [token for p in placed for token in p.row.tokens]
+
+
+def wanted_of(placed: Sequence[Placed]) -> list[int]:
+    """The index, among all tokens, of the last one of each row that wants something."""
+    ends = accumulate(len(p.row.tokens) for p in placed)
+    return [end - 1 for p, end in zip(placed, ends, strict=True) if wants(p.row)]
 
 
 def _pieces(placed: Placed, numbers: dict[CacheBlock, int]) -> Iterator[Piece]:
@@ -90,16 +141,27 @@ def wants(row: Row) -> bool:
 
 def outcomes(batch: Batch, logits: Tensor) -> Mapping[Row, Outcome]:
     """What comes of each row: a token, the likeliest of its choices, or nothing. logits [len(wanted), vocabulary]."""
-    rows = [p.row for p in batch.rows]
-    wanting = {row: index for index, row in enumerate(row for row in rows if wants(row))}
-    drawing = [row for row in wanting if row.draw]
-    drawn = sample(logits[[wanting[r] for r in drawing]], [r.draw for r in drawing if r.draw]) if drawing else []
-    tokens = dict(zip(drawing, drawn, strict=True))
-    chosen = {row: choice(row, logits[index]) for row, index in wanting.items() if row.choices}
-    return {row: chosen.get(row) or Outcome(tokens.get(row, -1)) for row in rows}
+    wanting = [p.row for p in batch.rows if wants(p.row)]
+    return {p.row: Outcome() for p in batch.rows} | sampled(wanting, logits) | chosen(wanting, logits)
 
 
-def choice(row: Row, logits: Tensor) -> Outcome:
-    """The choice of an `ask` whose first token is the likeliest; the earlier one where two are equal."""
-    scores = logits[list(row.choices)].tolist()
-    return Outcome(scores.index(max(scores)), tuple(scores))
+def sampled(wanting: Sequence[Row], logits: Tensor) -> dict[Row, Outcome]:
+    """The next token of each row that draws one."""
+    draws = {index: row.draw for index, row in enumerate(wanting) if row.draw}
+    if not draws:
+        return {}
+    if len(draws) < len(wanting):
+        logits = logits.index_select(0, upload(torch.tensor(list(draws)), logits.device))
+    tokens = sample(logits, list(draws.values()))
+    return {wanting[index]: Outcome(token) for index, token in zip(draws, tokens, strict=True)}
+
+
+def chosen(wanting: Sequence[Row], logits: Tensor) -> dict[Row, Outcome]:
+    """The choice of each `ask` whose first token is the likeliest; the earlier one where two are equal."""
+    pairs = [(index, token) for index, row in enumerate(wanting) for token in row.choices]
+    if not pairs:
+        return {}
+    rows, tokens = upload(torch.tensor(pairs), logits.device).T
+    scores = iter(logits[rows, tokens].tolist())  # of all asks at once: the host waits for each transfer
+    own = {row: tuple(islice(scores, len(row.choices))) for row in wanting if row.choices}
+    return {row: Outcome(values.index(max(values)), values) for row, values in own.items()}

@@ -13,6 +13,8 @@ DTYPES = {
     "fp16": torch.float16,
 }
 
+KV_DTYPES = {"auto": None, "fp8": torch.float8_e4m3fn}
+
 
 def find_device(name: str) -> torch.device:
     """The device of that name; `auto` is the best one here. Raises `DeviceError` for one that is not here."""
@@ -39,3 +41,13 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype | None:
     if name not in DTYPES:
         raise DeviceError(f"there is no dtype `{name}`", help=f"one of auto, {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def find_kv_dtype(name: str) -> torch.dtype | None:
+    """The dtype of the cache; None, which is what `auto` means, for what the model computes in.
+
+    Raises `DeviceError` for a name that is none.
+    """
+    if name not in KV_DTYPES:
+        raise DeviceError(f"there is no kv-dtype `{name}`", help=f"one of {', '.join(KV_DTYPES)}")
+    return KV_DTYPES[name]

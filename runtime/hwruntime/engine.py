@@ -6,7 +6,7 @@ from typing import Protocol, Unpack
 
 from torch import Tensor
 
-from hwruntime.batch import Batch, Placed, Run, lay_out, outcomes
+from hwruntime.batch import Batch, Foresight, Placed, Run, foresee, lay_out, outcomes
 from hwruntime.cache import Block as CacheBlock
 from hwruntime.cache import Pool, too_small
 from hwruntime.errors import RunError
@@ -47,6 +47,13 @@ class LanguageModel(Protocol):
     def move(self, source: list[int], target: list[int], by: int) -> None:
         """Copy K/V from slots to slots, the keys rotated on by `by` positions."""
 
+    def expect(self, workers: int, tokens: int) -> None:
+        """Told while the pool is empty: how many workers the coming run has, and the tokens of a typical view."""
+
+    def prepare(self, plan: Plan, slots: list[int]) -> None:
+        """Begin to take the plan of the coming pass to the device, while the present one runs. `forward` with this very
+        plan need not do it again; it may also never come."""
+
 
 @dataclass
 class Shared:
@@ -82,6 +89,7 @@ class Engine:
         self.model = model
         self._pool = model.pool
         self._shared = Shared()
+        self._foresight: Foresight | None = None
 
     def run(
         self,
@@ -118,6 +126,8 @@ class Engine:
         session = Session(program, inputs, self.model.tokenizer, context=self.model.context, **options)
         if not self._pool.fits(session.block_lengths()):
             raise too_small(sum(session.block_lengths()), self._pool.capacity)
+        if not self._pool.used:
+            self.model.expect(*session.usual_load())
         run = Run(session)
         try:
             for row in session.openings:
@@ -154,7 +164,9 @@ class Engine:
     # --- The three calls ---
 
     def _plan(self, rows: Sequence[tuple[Run, Row]]) -> Batch:
-        """Make room for the rows' tokens and lay the pass out. A run that the pool has no room for ends here."""
+        """Make room for the rows' tokens and lay the pass out, unless it has been foreseen. A run that the pool has no
+        room for ends here."""
+        foresight = self._foresight if self._foresight and self._foresight.holds(rows, self._pool) else None
         placed: list[Placed] = []
         for run, row in rows:
             if run.session.reason == "cache":
@@ -163,11 +175,17 @@ class Engine:
                 placed.append(Placed(run, row, self._pool.extend(run.held(row.block), len(row.tokens))))
             except RunError:
                 run.session.stop("cache")
-        return lay_out([p for p in placed if p.run.session.reason != "cache"], self._pool)
+        placed = [p for p in placed if p.run.session.reason != "cache"]
+        return foresight.filled(placed) if foresight else lay_out(placed, self._pool)
 
     def _forward(self, batch: Batch) -> Tensor:
-        """Logits for the rows that want something, in their order: [rows, vocabulary]."""
-        return self.model.forward(batch.tokens, batch.plan, batch.slots, batch.wanted)
+        """Logits for the rows that want something, in their order: [rows, vocabulary]. While a GPU is at them, the pass
+        that will follow if all goes on is laid out."""
+        logits = self.model.forward(batch.tokens, batch.plan, batch.slots, batch.wanted)
+        self._foresight = foresee(batch, self._pool)
+        if self._foresight:
+            self.model.prepare(self._foresight.batch.plan, self._foresight.batch.slots)
+        return logits
 
     def _sample(self, batch: Batch, logits: Tensor) -> None:
         """Sample, and tell every run what came of its rows."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hwruntime.attention import Layer
+from hwruntime.attention import Heads, Layer
 from hwruntime.errors import ModelError
 from hwruntime.intercept import Call, Tap, Visible
 from hwruntime.rotary import Rotary
@@ -161,6 +161,7 @@ def _layer(call: Call, rotation: Rotary | None, window: int | None, index: int) 
     sinks = cast("Tensor | None", call.options.get("s_aux"))
     return Layer(
         index=index,
+        heads=Heads(call.q.shape[1], call.k.shape[1], call.q.shape[2], call.v.shape[2]),
         scale=call.q.shape[-1] ** -0.5 if scale is None else float(scale),
         rotation=rotation,
         window=window,

@@ -5,16 +5,19 @@ transformers owns loading, quantized checkpoints and model code, all unmodified;
 """
 
 import inspect
+import logging
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hwruntime.attention import Choice, choose
+from hwruntime.attention import Choice, ModelShape, Static, choose
 from hwruntime.cache import Pool, Storage
 from hwruntime.checkpoint import Checkpoint, open_checkpoint
+from hwruntime.devices import find_kv_dtype
 from hwruntime.errors import ModelError
+from hwruntime.graphs import CudaRecorder, Recorder, Recording
 from hwruntime.intercept import Call, Tap
 from hwruntime.layers import probe
 from hwruntime.model_tokenizer import ModelTokenizer
@@ -22,6 +25,8 @@ from hwruntime.plan import Plan
 from hwruntime.quiet import quiet
 from hwruntime.rotary import pin
 from hwruntime.selftest import plain_logits, self_test
+
+CAPTURE_AFTER = 2  # passes that are padded alike: a shape that comes up less often is not worth capturing
 
 # What code of a family that nobody has tried here may raise, on a plain pass or on one over our pool.
 FORWARD_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, NotImplementedError, ImportError)
@@ -33,25 +38,41 @@ class Model:
     `context`: positions that a view may have; `why`: one line for each choice that was made, for `-v`.
     """
 
-    def __init__(self, checkpoint: Checkpoint, attention: str = "auto", kv_tokens: int | None = None) -> None:
-        """Raises `ModelError` where the model's attention is not one that we can run, or comes out wrong."""
+    _begun: Plan | None  # the plan that the executor has, and what that was padded to
+    _static: Static | None
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        attention: str | Choice = "auto",
+        kv_tokens: int | None = None,
+        kv_dtype: str = "auto",
+        recorder: Recorder | None = None,
+    ) -> None:
+        """`recorder`: of padded passes; None for CUDA graphs on a GPU, and nothing elsewhere.
+
+        Raises `ModelError` where the model's attention is not one that we can run, or comes out wrong, and
+        `DeviceError` where the executor or the cache that was asked for cannot be had.
+        """
         self.name = checkpoint.name
         self.tokenizer: ModelTokenizer = checkpoint.tokenizer
         self.context = checkpoint.context
         self.hf: PreTrainedModel = checkpoint.model
         self.device = str(self.hf.device)
         self.dtype = str(self.hf.dtype).removeprefix("torch.")
-        self.attention: Choice = choose(attention, self.hf.device.type)
-        self.why = [*checkpoint.why, f"attention: {self.attention.name}, {self.attention.why}"]
+        self.why = list(checkpoint.why)
+        stored = find_kv_dtype(kv_dtype)
 
+        self._recorder: Recorder | None = None  # the self-test runs without
         self._keeps = "logits_to_keep" in inspect.signature(self.hf.forward).parameters
         with quiet():
             try:
-                self._take_over()
+                self._take_over(attention)
             except FORWARD_ERRORS as error:
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 raise ModelError(f"`{self.name}` fails in its first forward pass ({reason})") from error
-        self._use(Pool(kv_tokens))
+        self._use(Pool(kv_tokens), stored)
+        self._recorder = recorder or (CudaRecorder() if self.hf.device.type == "cuda" else None)
 
     @classmethod
     def load(
@@ -62,14 +83,27 @@ class Model:
         dtype: str = "auto",
         attention: str = "auto",
         kv_tokens: int | None = None,
+        kv_dtype: str = "auto",
         trust_remote_code: bool = False,
     ) -> "Model":
         """Load `tiny` (the embedded model), a folder, or a model of the Hugging Face hub.
 
-        `kv_tokens`: the size of the pool; without, it grows as needed. Raises `ModelError` and `DeviceError`.
+        `kv_tokens`: the size of the pool; without, it grows as needed. `kv_dtype`: of the cache, `auto` for the model's
+        own or `fp8`. Raises `ModelError` and `DeviceError`.
         """
         checkpoint = open_checkpoint(name, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-        return cls(checkpoint, attention, kv_tokens)
+        return cls(checkpoint, attention, kv_tokens, kv_dtype)
+
+    def expect(self, workers: int, tokens: int) -> None:
+        """Told while the pool is empty: how many workers the coming run has, and the tokens of a typical view."""
+        self.executor.expect(workers, tokens)
+
+    @torch.no_grad()
+    def prepare(self, plan: Plan, slots: list[int]) -> None:
+        """Begin to take the plan of the coming pass to the device, while the present one runs. `forward` with this very
+        plan need not do it again."""
+        self._begun = plan
+        self._static = self.executor.begin(plan, slots)
 
     @torch.no_grad()
     def forward(self, tokens: Sequence[int], plan: Plan, slots: list[int], wanted: Sequence[int]) -> Tensor:
@@ -79,18 +113,44 @@ class Model:
         output layer is not run.
         """
         assert len(tokens) == len(slots) == len(plan.locals), "a plan is for the tokens of one pass"
-        self._executor.begin(plan, slots)
-        arguments = {"input_ids": self._row(tokens), "position_ids": self._row(plan.locals), "use_cache": False}
+        if self._begun is not plan:
+            self.prepare(plan, slots)
+        padding = [0] * (self._static.tokens - len(tokens) if self._static else 0)
+        inputs = self._row([*tokens, *padding]), self._row([*plan.locals, *padding])
         if not wanted:
-            self.hf.base_model(**arguments)
+            self.hf.base_model(input_ids=inputs[0], position_ids=inputs[1], use_cache=False)
             return torch.empty(0, self.vocab_size, device=self.hf.device)
         keep = self._row(wanted)[0]
+        recording = self._recording(self._static, *inputs)
+        if recording is None:
+            return self._logits(*inputs, keep).float()
+        recording.tokens.copy_(inputs[0])
+        recording.positions.copy_(inputs[1])
+        recording.replay()
+        return recording.logits[keep].float()
+
+    def _logits(self, tokens: Tensor, positions: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Logits of the tokens at the indices `keep`, or of all of them: [len(keep), vocabulary]."""
         logits: Tensor
-        if self._keeps:
-            logits = self.hf(**arguments, logits_to_keep=keep).logits[0]
-        else:
-            logits = self.hf(**arguments).logits[0, keep]
-        return logits.float()
+        if keep is not None and self._keeps:
+            logits = self.hf(input_ids=tokens, position_ids=positions, use_cache=False, logits_to_keep=keep).logits[0]
+            return logits
+        logits = self.hf(input_ids=tokens, position_ids=positions, use_cache=False).logits[0]
+        return logits if keep is None else logits[keep]
+
+    def _recording(self, static: Static | None, tokens: Tensor, positions: Tensor) -> Recording | None:
+        """The captured pass for those that are padded like this one, once they have come up often enough."""
+        if static is None or self._recorder is None:
+            return None
+        static.passes += 1
+        if static.recording is None and static.passes > CAPTURE_AFTER:
+            try:
+                static.recording = self._recorder.record(self._logits, tokens.clone(), positions.clone())
+            except RuntimeError as error:
+                self._recorder = None
+                reason = str(error).splitlines()[0]
+                logging.getLogger(__name__).warning("passes are not captured as CUDA graphs: %s", reason)
+        return static.recording
 
     @torch.no_grad()
     def move(self, source: list[int], target: list[int], by: int) -> None:
@@ -100,29 +160,35 @@ class Model:
         tables = {rotation: rotation.tables(deltas) for rotation in rotations if rotation is not None}
 
         def rotate(layer: int, keys: Tensor) -> Tensor:
-            rotation = rotations[layer]
+            rotation = rotations[layer] if self.executor.rotated else None
+            keys = keys.to(self.hf.dtype)
             return keys if rotation is None else rotation.apply(keys.transpose(0, 1), tables[rotation]).transpose(0, 1)
 
         self._storage.move(self._row(source)[0], self._row(target)[0], rotate)
 
-    def _take_over(self) -> None:
+    def _take_over(self, attention: str | Choice) -> None:
         """Put our attention in the place of the model's, and see that nothing else changes."""
         self.why += pin(self.hf, self.context)
         tap = Tap(self.hf)
         self.layers = probe(self.hf, tap, self.context)
+        self._shape = ModelShape(self.hf.device, self.hf.dtype, tuple(self.layers.values()))
+        self.attention = choose(attention, self._shape) if isinstance(attention, str) else attention
+        self.why.append(f"attention: {self.attention.name}, {self.attention.why}")
         expected = plain_logits(self.hf)
         self.vocab_size = expected.shape[-1]
         tap.divert(self._attend)
-        self._use(Pool())
+        self._use(Pool(), None)
         self_test(self, expected)
 
-    def _use(self, pool: Pool) -> None:
+    def _use(self, pool: Pool, kv_dtype: torch.dtype | None) -> None:
         self.pool = pool
-        self._storage = Storage(pool)
-        self._executor = self.attention.make(pool, self._storage)
+        self._storage = Storage(pool, kv_dtype)
+        self.executor = self.attention.make(self._shape, pool, self._storage)
+        self._begun = None
+        self._static = None
 
     def _attend(self, call: Call) -> Tensor:
-        return self._executor.attend(self.layers[call.module], call.q, call.k, call.v)
+        return self.executor.attend(self.layers[call.module], call.q, call.k, call.v)
 
     def _row(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor([list(numbers)], device=self.hf.device)

@@ -1,6 +1,9 @@
 """From logits to tokens. Every worker of every run has a counter-based random stream of its own, so that its tokens do
 not depend on what else is in the batch (design section 2, rule 10)."""
 
+from collections.abc import Sequence
+from math import inf
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,44 +11,71 @@ from torch import Tensor
 from hwruntime.rows import Draw
 
 
-def sample(logits: Tensor, draws: list[Draw]) -> list[int]:
-    """One token for each row: logits [rows, vocabulary], as `draws` say."""
-    logits = logits.float()
-    for index, draw in enumerate(draws):
-        if draw.banned:
-            logits[index, list(draw.banned)] = float("-inf")
-        if draw.allowed is not None:
-            logits[index, ~unpacked(draw.allowed, logits.shape[1]).to(logits.device)] = float("-inf")
-    greedy = logits.argmax(-1).tolist()
-    return [
-        token if draw.temperature == 0 else draw_token(logits[index], draw)
-        for index, (token, draw) in enumerate(zip(greedy, draws, strict=True))
-    ]
+def sample(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
+    """One token for each row: logits [rows, vocabulary], as `draws` say.
+
+    The host waits for the device once, for the tokens. `logits` are not written to: they may be a buffer of the model.
+    """
+    logits = masked(logits.float(), draws)
+    tokens = logits.argmax(-1)
+    random = [row for row, draw in enumerate(draws) if draw.temperature]
+    if random:
+        rows = upload(torch.tensor(random), logits.device)
+        tokens = tokens.index_copy(0, rows, drawn(logits.index_select(0, rows), [draws[row] for row in random]))
+    chosen: list[int] = tokens.tolist()
+    return chosen
 
 
-def unpacked(mask: bytes, size: int) -> Tensor:
-    """A bit mask as bools [size]; tokens beyond the mask are not in it."""
-    bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little", count=min(size, 8 * len(mask)))
-    return torch.from_numpy(np.pad(bits, (0, size - len(bits))).astype(bool))
+def upload(host: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; the host goes on while a GPU still takes it."""
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
-def draw_token(logits: Tensor, draw: Draw) -> int:
-    """Draw from one row's logits [vocabulary]: temperature, then top_k, top_p and min_p, as transformers does."""
-    probabilities, tokens = torch.softmax(logits / draw.temperature, -1).sort(descending=True, stable=True)
-    kept = torch.ones_like(probabilities, dtype=torch.bool)
-    if draw.top_k:
-        kept[draw.top_k :] = False
-    if draw.top_p < 1:
+def masked(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """The logits, -inf for tokens that may not be drawn."""
+    size = logits.shape[1]
+    if any(draw.allowed is not None for draw in draws):
+        bits = upload(packed([draw.allowed for draw in draws], -(-size // 8)), logits.device)
+        logits = logits.masked_fill(~unpacked(bits)[:, :size], -inf)
+    banned = [row * size + token for row, draw in enumerate(draws) for token in draw.banned if token < size]
+    if banned:
+        logits = logits.flatten().index_fill(0, upload(torch.tensor(banned), logits.device), -inf).view_as(logits)
+    return logits
+
+
+def packed(masks: Sequence[bytes | None], width: int) -> Tensor:
+    """Bit masks as bytes [rows, width]: tokens beyond a mask are not in it, all are where there is none."""
+    rows = [b"\xff" * width if mask is None else mask[:width].ljust(width, b"\0") for mask in masks]
+    return torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8).view(len(rows), width)
+
+
+def unpacked(masks: Tensor) -> Tensor:
+    """The bits of bytes [rows, width], the lowest first, as bools [rows, 8 * width]."""
+    bits = masks[..., None] >> torch.arange(8, dtype=torch.uint8, device=masks.device) & 1
+    return bits.flatten(1).bool()
+
+
+def drawn(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """Tokens [rows] drawn from logits [rows, vocabulary]: temperature, then top_k, top_p and min_p, as transformers
+    does."""
+    settings = [(d.temperature, d.top_k or inf, d.top_p if d.top_p < 1 else inf, d.min_p, uniform(d)) for d in draws]
+    numbers = upload(torch.tensor(settings, dtype=torch.float64), logits.device).T[..., None]
+    temperature, top_k, top_p, min_p = numbers[:4].float()
+    probabilities, tokens = torch.softmax(logits / temperature, -1).sort(descending=True, stable=True)
+    kept = torch.arange(logits.shape[1], device=logits.device) < top_k
+    if any(draw.top_p < 1 for draw in draws):
         shares = torch.where(kept, probabilities, 0.0)
-        shares = shares / shares.sum()
-        kept &= shares.cumsum(-1) - shares < draw.top_p  # the token that crosses the limit is in
-    if draw.min_p:
-        kept &= probabilities >= draw.min_p * probabilities[0]
-    kept[0] = True
+        # Summed twice: one sum alone is split over the threads, and a row by itself would be rounded in another way.
+        shares = shares / shares.expand(2, -1, -1).sum(-1, keepdim=True)[0]
+        kept &= shares.cumsum(-1) - shares < top_p  # the token that crosses the limit is in
+    kept &= probabilities >= min_p * probabilities[:, :1]
+    kept[:, 0] = True
     cumulated = torch.where(kept, probabilities, 0.0).double().cumsum(-1)
-    point = uniform(draw) * cumulated[-1]
-    index = int(torch.searchsorted(cumulated, point, right=True))
-    return int(tokens[min(index, int(kept.nonzero().max()))])
+    total = cumulated[:, -1:].contiguous()
+    places = torch.searchsorted(cumulated, numbers[4] * total, right=True)
+    last = torch.searchsorted(cumulated, total)  # for a point that rounding puts on the very end
+    size = logits.shape[1]  # where nothing may be drawn all is nan, and has no place: token 0, as argmax says
+    return tokens.gather(-1, places.minimum(last) % size)[:, 0]
 
 
 def uniform(draw: Draw) -> float:

@@ -218,6 +218,11 @@ class Session:
         constants = [len(row.tokens) for row in self.openings]
         return constants + [len(worker.pending) + self.budget for worker in self._workers]
 
+    def usual_load(self) -> tuple[int, int]:
+        """How many workers the run has, and the tokens of all its blocks half-way through the budget."""
+        workers = len(self._workers)
+        return workers, sum(self.block_lengths()) - workers * self.budget // 2
+
     def warnings(self) -> list[str]:
         """What need not go wrong with this model, but may: only of a budget that was asked for."""
         longest = sum(self.block_lengths())

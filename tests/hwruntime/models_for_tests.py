@@ -11,8 +11,13 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from hwruntime.cache import Block
+from hwruntime.attention import Choice, Executor, ModelShape
+from hwruntime.attention.flashinfer import FlashInferExecutor
+from hwruntime.attention.kernels import TorchKernels
+from hwruntime.attention.prefill import TorchPrefills
+from hwruntime.cache import Block, Pool, Storage
 from hwruntime.checkpoint import Checkpoint
+from hwruntime.graphs import Recorder
 from hwruntime.model_tokenizer import ModelTokenizer
 from hwruntime.models import Model
 from hwruntime.plan import Block as PlanBlock
@@ -170,11 +175,20 @@ def random_model(config: PreTrainedConfig, std: float = STD) -> PreTrainedModel:
     return model
 
 
-def loaded(model: PreTrainedModel) -> Model:
+def loaded(model: PreTrainedModel, attention: str | Choice = "auto", recorder: Recorder | None = None) -> Model:
     """`Model.load` without files."""
     config = model.config.get_text_config()
     tokenizer = object.__new__(ModelTokenizer)  # none of these tests has a text
-    return Model(Checkpoint(config.model_type, model, tokenizer, config.max_position_embeddings, []))
+    checkpoint = Checkpoint(config.model_type, model, tokenizer, config.max_position_embeddings, [])
+    return Model(checkpoint, attention, recorder=recorder)
+
+
+def flashinfer_on_cpu(model: ModelShape, pool: Pool, storage: Storage) -> Executor:
+    """The FlashInfer executor without FlashInfer: attention and kernels in plain torch."""
+    return FlashInferExecutor(model, pool, storage, TorchPrefills(), TorchKernels())
+
+
+FLASHINFER_ON_CPU = Choice("flashinfer", "for a test", flashinfer_on_cpu)
 
 
 def random_tokens(count: int, seed: int = 0) -> list[int]:

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from hwruntime.errors import ModelError
+from hwruntime.graphs import TorchRecorder
 from tests.hwruntime.models_for_tests import (
     BY_NAME,
+    FLASHINFER_ON_CPU,
     WORKING,
     Blocks,
     flat_logits,
@@ -15,13 +17,14 @@ from tests.hwruntime.models_for_tests import (
 )
 
 
+@pytest.mark.parametrize("attention", ["torch", FLASHINFER_ON_CPU], ids=["torch", "flashinfer"])
 @pytest.mark.parametrize("family", WORKING, ids=lambda family: family.name)
-def test_blocks_in_a_row_are_one_text(family):
+def test_blocks_in_a_row_are_one_text(family, attention):
     """Prefilled, decoded, moved and decoded on: the logits of the flat text throughout."""
     hf = random_model(family.config())
     tokens = random_tokens(60)
     expected = flat_logits(hf, tokens)
-    blocks = Blocks(loaded(hf))
+    blocks = Blocks(loaded(hf, attention, TorchRecorder()))
     got = [blocks.write([0], tokens[:19]), blocks.write([0, 1], tokens[19:33]), blocks.write([0, 1], tokens[33:40])]
     got += [blocks.write([0, 1, 2], [token]) for token in tokens[40:46]]
     blocks.move(1, 0)

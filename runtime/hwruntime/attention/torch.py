@@ -16,6 +16,13 @@ class TorchExecutor:
         self._pool = pool
         self._storage = storage
 
+    @property
+    def rotated(self) -> bool:
+        return True
+
+    def expect(self, workers: int, tokens: int) -> None:
+        pass
+
     def begin(self, plan: Plan, slots: list[int]) -> None:
         self._plan = plan
         self._slots = torch.tensor(slots)
@@ -42,7 +49,7 @@ class TorchExecutor:
 
     def _attend_block(self, layer: Layer, request: int, q: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """One request: q [n, heads, D] at `positions` [n] of the block; (out [n, heads, Dv], lse [n, heads]), fp32."""
-        keys, values = (x[:, self._keys[request]] for x in self._storage.layer(layer.index))
+        keys, values = (x[:, self._keys[request]].to(q.dtype) for x in self._storage.layer(layer.index))
         kv_heads, length, _ = keys.shape
         n, heads, dim = q.shape
         packed = q.reshape(n, kv_heads, heads // kv_heads, dim).transpose(0, 1).reshape(kv_heads, -1, dim)

@@ -1,0 +1,52 @@
+"""A language model without weights, for tests of the engine."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hwruntime.cache import Pool
+from hwruntime.plan import Plan
+from hwruntime.scripted import END, WordTokenizer
+
+VOCABULARY = 1024
+LETTERS = "abc .\n"
+
+
+@dataclass
+class FakeModel:
+    """Says `LETTERS` at random, and every `ends`-th time the end; what it says follows from all that it is given.
+
+    `calls` is what was asked of it, `foreseen` how many passes were prepared before they came.
+    """
+
+    pool: Pool = field(default_factory=lambda: Pool(page_size=4))
+    ends: float = 0.02
+    context: int = 100_000
+    name: str = "fake"
+    why: Sequence[str] = ()
+    tokenizer: WordTokenizer = field(default_factory=WordTokenizer)
+    calls: list[object] = field(default_factory=list)
+    foreseen: int = 0
+    _prepared: Plan | None = None
+
+    def forward(self, tokens: Sequence[int], plan: Plan, slots: list[int], wanted: Sequence[int]) -> Tensor:
+        self.foreseen += plan is self._prepared
+        call = (list(tokens), plan, list(slots), list(wanted))
+        self.calls.append((*call, self.pool.used, self.pool.capacity))
+        random = torch.Generator().manual_seed(zlib.crc32(repr(call).encode()))
+        logits = torch.rand(len(wanted), VOCABULARY, generator=random)
+        logits[:, [self.tokenizer.encode(letter)[0] for letter in LETTERS]] += 1
+        logits[:, END] += torch.where(torch.rand(len(wanted), generator=random) < self.ends, 2, -1)
+        return logits
+
+    def move(self, source: list[int], target: list[int], by: int) -> None:
+        self.calls.append((source, target, by))
+
+    def expect(self, workers: int, tokens: int) -> None:
+        pass
+
+    def prepare(self, plan: Plan, slots: list[int]) -> None:
+        self._prepared = plan
