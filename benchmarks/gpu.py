@@ -201,12 +201,11 @@ class Workshop:
 
     def make(self, shape: ModelShape, pool: Pool, storage: Storage) -> Executor:
         prefills, kernels = parts(shape.device)
-        blocks, tables = (FlashInferExecutor(shape, pool, storage, prefills, kernels) for _ in range(2))
-        eager = FlashInferExecutor(shape, pool, storage, prefills, kernels, pads=False)
+        blocks = FlashInferExecutor(shape, pool, storage, prefills, kernels, path="blocks")
+        eager = FlashInferExecutor(shape, pool, storage, prefills, kernels, pads=False, path="blocks")
         executors: dict[str, Executor] = {"blocks": blocks, "eager": eager, "torch": TorchExecutor(pool, storage)}
         if all(has_rope(layer) for layer in shape.layers):
-            tables._path = "page tables"
-            executors["tables"] = tables
+            executors["tables"] = FlashInferExecutor(shape, pool, storage, prefills, kernels, path="page tables")
         self.switch, self.storage = Switch(executors), storage
         return self.switch
 

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from hwruntime.cache import Block as CacheBlock
 from hwruntime.cache import Pool
+from hwruntime.devices import upload
 from hwruntime.plan import Block as PlanBlock
 from hwruntime.plan import Piece, Plan, build_plan
 from hwruntime.plan import Row as PlanRow
 from hwruntime.rows import Block, Outcome, Row, whole_row
-from hwruntime.sampler import sample, upload
+from hwruntime.sampler import sample
 from hwruntime.session import Session
 
 UNKNOWN = -1  # a token that is being sampled

@@ -185,5 +185,7 @@ def put(stored: Tensor, slots: Tensor, new: Tensor) -> None:
     if stored.dtype.itemsize > 1:
         stored.index_copy_(1, slots, new.to(stored.dtype))
         return
-    limit = torch.finfo(stored.dtype).max  # torch copies by index in no dtype of 8 bits, and assigns in all
-    stored[:, slots] = new.clamp(-limit, limit).to(stored.dtype)
+    limit = torch.finfo(stored.dtype).max
+    if new.dtype != stored.dtype:
+        new = new.clamp(-limit, limit).to(stored.dtype)
+    stored[:, slots] = new  # torch copies by index in no dtype of 8 bits, and assigns in all

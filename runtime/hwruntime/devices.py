@@ -1,6 +1,7 @@
 """Where a model runs, and in which numbers: `auto`, or what the user asked for."""
 
 import torch
+from torch import Tensor
 
 from hwruntime.errors import DeviceError
 
@@ -51,3 +52,8 @@ def find_kv_dtype(name: str) -> torch.dtype | None:
     if name not in KV_DTYPES:
         raise DeviceError(f"there is no kv-dtype `{name}`", help=f"one of {', '.join(KV_DTYPES)}")
     return KV_DTYPES[name]
+
+
+def upload(host: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; the host goes on while a GPU still takes it."""
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from hwruntime.attention import Choice, ModelShape, Static, choose
 from hwruntime.cache import Pool, Storage
 from hwruntime.checkpoint import Checkpoint, open_checkpoint
-from hwruntime.devices import find_kv_dtype
+from hwruntime.devices import find_kv_dtype, upload
 from hwruntime.errors import ModelError
 from hwruntime.graphs import CudaRecorder, Recorder, Recording
 from hwruntime.intercept import Call, Tap
@@ -191,4 +191,4 @@ class Model:
         return self.executor.attend(self.layers[call.module], call.q, call.k, call.v)
 
     def _row(self, numbers: Sequence[int]) -> Tensor:
-        return torch.tensor([list(numbers)], device=self.hf.device)
+        return upload(torch.tensor([list(numbers)]), self.hf.device)

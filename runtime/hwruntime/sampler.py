@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hwruntime.devices import upload
 from hwruntime.rows import Draw
 
 
@@ -24,11 +25,6 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
         tokens = tokens.index_copy(0, rows, drawn(logits.index_select(0, rows), [draws[row] for row in random]))
     chosen: list[int] = tokens.tolist()
     return chosen
-
-
-def upload(host: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device; the host goes on while a GPU still takes it."""
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
 def masked(logits: Tensor, draws: Sequence[Draw]) -> Tensor:

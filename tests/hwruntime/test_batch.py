@@ -15,7 +15,7 @@ from hwruntime.cache import Pool
 from hwruntime.engine import Engine
 from hwruntime.errors import RunError
 from hwruntime.rows import Block, whole_row
-from tests.hwruntime.fake_model import FakeModel
+from tests.hwruntime.fake_model import FakeModel, Forward
 from tests.hwruntime.test_session_properties import programs
 
 PLAIN = """program p { budget 30 passes stream chat
@@ -101,30 +101,27 @@ def test_a_step_prefix_is_not_foreseen_but_the_pass_after_it_is():
     model = FakeModel(ends=0)
     result = Engine(model).run(plain('step "<{{step}}> " until "c"').compiled, {})
     assert result.workers["Ann"].steps > 1
-    prefixes = sum(len(tokens) > 2 for tokens, *_ in model.calls)  # those after the first pass break what was foreseen
-    assert model.foreseen == 29 - (prefixes - 2)
+    passes = [call for call in model.calls if isinstance(call, Forward)][2:]  # after the opening and the first inputs
+    assert [call.foreseen for call in passes] == [len(call.tokens) == 2 for call in passes]
+    assert {call.foreseen for call in passes} == {False, True}
 
 
 def test_a_last_token_that_is_only_written_is_where_it_was_foreseen():
+    source = """program p { budget 10 passes
+      worker Ann { sees "Go. ", Ben, self begin "Hi" max 5 tokens }
+      worker Ben { sees "Go. ", Ann, self begin "Hi" } }"""
     model = FakeModel(ends=0)
-    result = Engine(model).run(plain("max 5 tokens").compiled, {})
-    assert (result.reason, result.passes, model.foreseen) == ("done", 6, 5)
-    assert [len(wanted) for *_, wanted, _, _ in model.calls] == [
-        0,
-        2,
-        2,
-        2,
-        2,
-        2,
-        0,
-    ]  # the opening, passes, the last one
+    Engine(model).run(hw.parse(source).compiled, {})
+    passes = [call for call in model.calls if isinstance(call, Forward)]
+    assert [len(call.wanted) for call in passes] == [0, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1]  # the opening, then ten passes
+    assert [call.foreseen for call in passes] == [False] * 2 + [True] * 5 + [False] + [True] * 3
 
 
 def test_a_token_that_is_read_once_more_is_nothing_to_go_on_from():
     model = FakeModel(ends=0)
     engine = Engine(model)
     run = engine.start(hw.parse('program q { worker Ann { sees "Go. ", self } }').compiled, {})
-    prepared = [model._prepared is not None for _ in range(2) if engine.step([run])]
+    prepared = [model.prepared is not None for _ in range(2) if engine.step([run])]
     assert prepared == [False, True]
 
 

@@ -45,6 +45,23 @@ class PoolMachine(RuleBasedStateMachine):
         assert positions == range(before[1], before[1] + count)
         self._write(block, positions)
 
+    @rule(block=blocks, other=blocks, count=st.integers(0, 14))
+    def look_ahead(self, block: Block, other: Block, count: int) -> None:
+        """What is counted in and out again has never been, and `extend` then finds the same pages."""
+        ahead = [block] if block is other else [block, other]
+        need = sum(-(-(b.length + count) // 4) - len(b.pages) for b in ahead)
+        assert self.pool.has_room(ahead, count) == (need * 4 <= self.pool.capacity - self.pool.used)
+        if not self.pool.has_room(ahead, count):
+            return
+        before = (self.pool.used, self.pool.capacity, [(list(b.pages), b.length) for b in ahead])
+        found = []
+        for _ in range(2):
+            found.append([(self.pool.extend(b, count), list(b.pages)) for b in ahead])
+            for b in ahead:
+                self.pool.shrink(b, count)
+            assert (self.pool.used, self.pool.capacity, [(b.pages, b.length) for b in ahead]) == before
+        assert found[0] == found[1]
+
     @rule(block=blocks)
     def clear(self, block: Block) -> None:
         self.pool.clear(block)
@@ -107,6 +124,27 @@ class FullMachine(PoolMachine):
 TestGrowingPool = PoolMachine.TestCase
 TestFullPool = FullMachine.TestCase
 TestGrowingPool.settings = TestFullPool.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+def test_whatever_may_change_a_block_changes_the_version():
+    pool = Pool(8, page_size=4)
+    block, other = Block(), Block()
+    versions = [pool.version]
+    for change in (
+        lambda: pool.extend(block, 3),
+        lambda: pool.extend(block, 0),
+        lambda: pool.shrink(block, 1),
+        lambda: pool.hand_over(block, other),
+        lambda: pool.clear(other),
+    ):
+        change()
+        versions.append(pool.version)
+    with pytest.raises(RunError):
+        pool.extend(block, 9)
+    versions.append(pool.version)
+    assert len(set(versions)) == 7
+    assert pool.has_room([block, other], 4)
+    assert pool.version == versions[-1]
 
 
 def test_a_full_pool_says_what_it_needs():
@@ -178,3 +216,18 @@ def test_a_move_rotates_keys_of_every_layer_and_not_values():
         assert (keys[:, moved] == (layer + 1) * 10 + layer).all()
         assert (values[:, moved] == -layer - 1).all()
         assert (keys[:, slots] == layer + 1).all()
+
+
+def test_a_cache_of_8_bits_saturates_and_moves():
+    """What is too large is the largest number there is; what is moved is not rounded again where nothing rotates it."""
+    pool = Pool(page_size=4)
+    storage, block = Storage(pool, torch.float8_e4m3fn), Block()
+    slots = torch.tensor(pool.slots(block, pool.extend(block, 3)))
+    values = torch.tensor([1e4, -1e4, 3.25]).expand(2, 5, 3).transpose(1, 2).contiguous()
+    storage.write(0, slots, values, values)
+    expected = torch.tensor([448.0, -448.0, 3.25])
+    assert torch.equal(storage.layer(0)[1].float()[0, slots, 0], expected)
+    target = torch.tensor(pool.slots(block, pool.extend(block, 3)))
+    storage.move(slots, target, lambda _, keys: keys.to(torch.float32))
+    for stored in storage.layer(0):
+        assert torch.equal(stored.float()[1, target, 4], expected)

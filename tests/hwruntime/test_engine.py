@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -116,6 +117,24 @@ def test_posts_probes_and_clears_give_their_pages_back(model):
     kinds = {event.kind for event in engine.stream(program(body, "scratchpad pad", budget=40).compiled, {})}
     assert {"post", "ask"} <= kinds
     assert model.pool.used == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "declarations"),
+    [
+        ("sampling { temperature 1 }", ""),
+        ('step until "丈", "不", "与", "专" on step { move self to pad }', "scratchpad pad"),
+        (
+            'on every 3 tokens { post "世" to pad ask "业？" { "丈" { say "严" } "不" { clear pad } } }',
+            "scratchpad pad",
+        ),
+    ],
+)
+def test_what_is_foreseen_changes_no_text(model, body, declarations):
+    source = program(body, declarations, budget=40).compiled
+    with patch("hwruntime.engine.foresee", return_value=None):
+        expected = Engine(model).run(source, {}, seed=3)
+    assert Engine(model).run(source, {}, seed=3) == expected
 
 
 def test_what_a_feed_and_a_start_do_to_blocks_is_done_before_the_next_pass(model):

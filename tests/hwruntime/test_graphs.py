@@ -48,9 +48,11 @@ class Failing(Recorder):
         raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
 
 
-def engine(name: str, recorder: Recorder, attention: Choice | str = FLASHINFER_ON_CPU) -> Engine:
+def engine(
+    name: str, recorder: Recorder, attention: Choice | str = FLASHINFER_ON_CPU, kv_dtype: str = "auto"
+) -> Engine:
     checkpoint = open_checkpoint(name, device="cpu", dtype="float32", trust_remote_code=False)
-    return Engine(Model(checkpoint, attention, recorder=recorder))
+    return Engine(Model(checkpoint, attention, kv_dtype=kv_dtype, recorder=recorder))
 
 
 def compiled(path: Path, name: str | None = None) -> Program:
@@ -79,6 +81,16 @@ def test_programs_on_tiny_are_the_same_on_both_executors(program):
     plain = engine("tiny", TorchRecorder(), "torch").run(made, {}, seed=3)
     assert captured.to_json() == plain.to_json()
     assert 0 < recorder.recorded < captured.passes / 4, "few shapes make up most passes"
+
+
+def test_a_program_on_a_cache_of_8_bits():
+    """`tiny` still solves it, on both executors alike."""
+    made = compiled(PROGRAMS / "sums.hw")
+    results = [
+        engine("tiny", TorchRecorder(), attention, "fp8").run(made, {}) for attention in (FLASHINFER_ON_CPU, "torch")
+    ]
+    assert results[0].to_json() == results[1].to_json()
+    assert "1259" in results[0].scratchpads["done"]
 
 
 def test_a_shape_is_captured_once_it_has_come_up_often_enough():

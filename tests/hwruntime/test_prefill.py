@@ -61,7 +61,10 @@ class StandIn:
             assert planned[name].dtype == torch.int32
             if self._captured and name != "paged_kv_indices":
                 assert len(planned[name]) == len(self._buffers[f"{name}_buf"]), "the batch size stays"
+        pages = planned["paged_kv_indptr"].diff()
+        assert torch.equal(planned["seq_lens"], (pages - 1) * planned["page_size"] + planned["paged_kv_last_page_len"])
         lengths = planned["qo_indptr"].diff()
+        assert not planned["causal"] or (lengths <= planned["seq_lens"]).all(), "FA2's mask is wrong else"
         if self._captured:
             assert len(planned["paged_kv_indices"]) <= len(self._buffers["paged_kv_indices_buf"])
             assert (lengths == planned["uniform_q_len"]).all()

@@ -80,7 +80,7 @@ def batches(build: st.DrawFn) -> tuple[Tensor, list[Draw]]:
     return torch.stack(rows), draws
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(batches())
 def test_a_batch_draws_what_each_row_draws_alone(batch):
     logits, draws = batch
@@ -99,7 +99,7 @@ def test_a_large_vocabulary_is_rounded_alike_alone_and_in_a_batch(threads):
     logits[:64] += 9
     shares = torch.softmax(logits, -1).sort(descending=True).values
     shares = shares / shares.double().sum().float()
-    limits = (shares.cumsum(-1) - shares)[1:50].tolist()
+    limits = (shares.cumsum(-1) - shares)[1:50:3].tolist()
     draws = [draw(top_p=limit, counter=high) for limit in limits]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -108,7 +108,7 @@ def test_a_large_vocabulary_is_rounded_alike_alone_and_in_a_batch(threads):
         assert together == [sample(logits[None], [one])[0] for one in draws]
     finally:
         torch.set_num_threads(before)
-    assert len(set(together)) > 40
+    assert len(set(together)) > 12
 
 
 def test_tokens_that_the_model_does_not_have_are_not_drawn_anyway():
@@ -121,6 +121,7 @@ def test_where_nothing_may_be_drawn_there_is_still_a_token(temperature):
 
 
 @pytest.mark.gpu
+@pytest.mark.xdist_group("gpu")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_the_host_waits_for_a_gpu_once(temperature):

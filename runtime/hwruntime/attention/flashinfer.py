@@ -29,8 +29,9 @@ from hwruntime.attention.launch import (
     page_tables,
     shape_of,
 )
-from hwruntime.attention.prefill import Kind, Prefill, Prefills, Rope, int32_on
+from hwruntime.attention.prefill import Kind, Prefill, Prefills, Rope, int32
 from hwruntime.cache import Pool, Storage
+from hwruntime.devices import upload
 from hwruntime.plan import Plan
 
 Path = Literal["blocks", "page tables"]
@@ -106,10 +107,20 @@ class Pass(Static):
 
 
 class FlashInferExecutor:
-    """Runs passes over the pool's storage. With `pads`, small ones are padded, so that they can be captured."""
+    """Runs passes over the pool's storage.
+
+    `pads`: pad small ones, so that they can be captured; `path`: the one to stay on, None to choose as runs come.
+    """
 
     def __init__(
-        self, model: ModelShape, pool: Pool, storage: Storage, prefills: Prefills, kernels: Kernels, pads: bool = True
+        self,
+        model: ModelShape,
+        pool: Pool,
+        storage: Storage,
+        prefills: Prefills,
+        kernels: Kernels,
+        pads: bool = True,
+        path: Path | None = None,
     ) -> None:
         self._model = model
         self._pool = pool
@@ -117,7 +128,8 @@ class FlashInferExecutor:
         self._make = prefills.make
         self._kernels = kernels
         self._pads = pads
-        self._path: Path = "blocks"
+        self._path: Path = path or "blocks"
+        self._chooses = path is None
         self._windows = sorted({layer.window for layer in model.layers if layer.window is not None})
         self._rotations = list(dict.fromkeys(layer.rotation for layer in model.layers if layer.rotation is not None))
         self._seen: dict[tuple[Path, tuple[int, ...]], Seen] = {}
@@ -130,7 +142,7 @@ class FlashInferExecutor:
         return self._path == "blocks"
 
     def expect(self, workers: int, tokens: int) -> None:
-        if self._pool.used == 0:
+        if self._chooses and self._pool.used == 0:
             possible = self._storage.dtype is None and all(has_rope(layer) for layer in self._model.layers)
             self._path = choose_path(workers, tokens) if possible else "blocks"
 
@@ -138,22 +150,23 @@ class FlashInferExecutor:
         if self._copied is not None:  # FlashInfer plans in pinned memory: what it planned last must have left that
             self._copied.synchronize()
         seen = self._seen_by(plan)
+        pads = self._pads and len(slots) <= STATIC_TOKENS
         classes = {
-            sight: classed(self._parts(plan, sight.window), sight.group_size)
+            sight: classed(self._parts(plan, sight.window), sight.group_size, pads)
             for sight in dict.fromkeys(sight for sight, _ in seen.values())
         }
-        shapes = self._shapes(classes, len(slots))
+        shapes = {sight: shape_of(parts, len(slots)) for sight, parts in classes.items()} if pads else {}
         launches = {
             sight: launch(parts, len(slots), shapes.get(sight), self._pool.capacity) for sight, parts in classes.items()
         }
         fresh = self._on_device(launches, plan, slots, seen)
-        self._pass = self._keep(fresh, (self._pool.capacity, self._path, *shapes.items())) if shapes else fresh
+        self._pass = self._keep(fresh, (self._pool.capacity, self._path, *shapes.items())) if pads else fresh
         for sight, kind in dict.fromkeys(seen.values()):
             for group in launches[sight].groups:
                 self._prefill(kind, group.kind, shapes.get(sight)).plan(group, kind)
         if self._copied is not None:
             self._copied.record()
-        return self._pass if shapes else None
+        return self._pass if pads else None
 
     def attend(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         now = self._pass
@@ -215,12 +228,6 @@ class FlashInferExecutor:
     def _parts(self, plan: Plan, window: int | None) -> Iterator[Part]:
         return blocks(plan, window) if self.rotated else page_tables(plan)
 
-    def _shapes(self, classes: Mapping[Sight, Mapping[Class, list[Part]]], tokens: int) -> dict[Sight, Shape]:
-        """What each launch of a pass is padded to; nothing where the pass is not padded."""
-        if not self._pads or tokens > STATIC_TOKENS:
-            return {}
-        return {sight: shape_of(parts, tokens) for sight, parts in classes.items()}
-
     def _on_device(self, launches: Mapping[Sight, Launch], plan: Plan, slots: list[int], seen: Seen) -> Pass:
         tokens = max(laid.tokens for laid in launches.values())
         spare = [self._pool.capacity] * (tokens - len(slots))
@@ -266,7 +273,7 @@ class FlashInferExecutor:
         return prefills[kind, group]
 
     def _tensor(self, numbers: Sequence[int]) -> Tensor:
-        return int32_on(self._model.device, numbers)
+        return upload(int32(numbers), self._model.device)
 
 
 def event(device: torch.device) -> torch.cuda.Event | None:

@@ -8,7 +8,7 @@ writer, and has no partial results to merge).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from hwruntime.plan import Plan
@@ -33,12 +33,16 @@ class Part(NamedTuple):
 
 
 class Class(NamedTuple):
-    """What parts that are planned together have in common: FA2 picks its tile from their average number of queries, so
-    that wide requests (shared openings) and narrow ones are apart."""
+    """What parts that are planned together have in common.
+
+    `width`: the tile that their queries fill, since FA2 picks one tile from their average, so that wide requests
+    (shared openings) and narrow ones are apart. In padded passes, of causal parts their number of queries, so that none
+    of them gets more: FA2's causal mask is wrong for requests of more queries than keys (0.7.2, read in its source).
+    """
 
     causal: bool
     page_size: int
-    tile: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,12 @@ class Group:
     @property
     def queries(self) -> int:
         return self.qo_indptr[-1]
+
+    @property
+    def kv_lengths(self) -> list[int]:
+        """Tokens that each request reads."""
+        pages = [end - start for start, end in pairwise(self.kv_indptr)]
+        return [(n - 1) * self.kind.page_size + last for n, last in zip(pages, self.kv_last_page_len, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -191,14 +201,18 @@ def _writers(plan: Plan) -> Iterator[tuple[int, int]]:
 # --- From parts to a launch ---
 
 
-def classed(parts: Iterator[Part], group_size: int) -> dict[Class, list[Part]]:
-    """Parts by class. `group_size`: query heads for each K/V head, which FA2 packs into one tile."""
+def classed(parts: Iterator[Part], group_size: int, pads: bool) -> dict[Class, list[Part]]:
+    """Parts by class. `group_size`: query heads for each K/V head, which FA2 packs into one tile; `pads`: whether the
+    launch is to be padded."""
     classes: dict[Class, list[Part]] = {}
     for part in parts:
-        packed = len(part.queries) * group_size
-        tile = next((tile for tile in TILES if packed <= tile), 2 * TILES[-1])
-        classes.setdefault(Class(part.causal, part.page_size, tile), []).append(part)
+        width = len(part.queries) if part.causal and pads else _tile(len(part.queries) * group_size)
+        classes.setdefault(Class(part.causal, part.page_size, width), []).append(part)
     return dict(sorted(classes.items()))
+
+
+def _tile(packed: int) -> int:
+    return next((tile for tile in TILES if packed <= tile), 2 * TILES[-1])
 
 
 def shape_of(classes: Mapping[Class, Sequence[Part]], tokens: int) -> Shape:
@@ -208,8 +222,8 @@ def shape_of(classes: Mapping[Class, Sequence[Part]], tokens: int) -> Shape:
 
 def _group_shape(kind: Class, parts: Sequence[Part]) -> GroupShape:
     requests = power_of_two(len(parts))
-    indices = sum(len(part.pages) for part in parts) + requests  # a padding request has a page, too
-    queries = power_of_two(max(len(part.queries) for part in parts))
+    indices = sum(len(part.pages) for part in parts) + requests * STATIC_TOKENS  # padding requests have pages, too
+    queries = kind.width if kind.causal else power_of_two(max(len(part.queries) for part in parts))
     return GroupShape(kind, requests, queries, max(FEWEST_INDICES, power_of_two(indices)))
 
 
@@ -221,8 +235,7 @@ def power_of_two(number: int) -> int:
 def launch(classes: Mapping[Class, Sequence[Part]], tokens: int, shape: Shape | None = None, spare: int = 0) -> Launch:
     """The arrays of a pass of `tokens` tokens, padded to `shape` where there is one.
 
-    What is padded reads the token at slot `spare`, which no block owns, and is merged into nothing. Missing queries
-    come before the real ones: causal requests are aligned to the end.
+    What is padded reads the tokens of page `spare`, which no block owns, and is merged into nothing.
     """
     capacities = {group.kind: group for group in shape.groups} if shape else {}
     rows: list[int] = []
@@ -255,9 +268,11 @@ def _padded(parts: Sequence[Part], kind: Class, capacity: GroupShape | None, spa
         return
     nobody = [(-1, 0)] * capacity.queries
     for part in parts:
-        yield part._replace(queries=[*nobody[len(part.queries) :], *part.queries])
+        yield part._replace(queries=[*part.queries, *nobody[len(part.queries) :]])
+    size = kind.page_size
+    pages = [spare // size] * -(-capacity.queries // size)  # as many keys as queries
     for _ in range(capacity.requests - len(parts)):
-        yield Part(nobody, [spare // kind.page_size], 1, kind.causal, kind.page_size)
+        yield Part(nobody, pages, (capacity.queries - 1) % size + 1, kind.causal, size)
 
 
 def _group(kind: Class, parts: Iterator[Part], capacity: GroupShape | None) -> tuple[Group, list[tuple[int, int]]]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hwruntime.attention.launch import Group, GroupShape
+from hwruntime.devices import upload
 
 WORKSPACE = 256 * 2**20  # bytes for the partial results of requests that FlashInfer splits; its own advice is 128 MiB
 STATIC_WORKSPACE = 2**20  # bytes for the plan of a padded group
@@ -72,12 +73,6 @@ def int32(numbers: Sequence[int]) -> Tensor:
     return torch.frombuffer(array("i", numbers), dtype=torch.int32) if numbers else torch.empty(0, dtype=torch.int32)
 
 
-def int32_on(device: torch.device, numbers: Sequence[int]) -> Tensor:
-    """A tensor on a device, copied there without waiting for what it is busy with."""
-    tensor = int32(numbers)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
 # --- FlashInfer ---
 
 
@@ -120,13 +115,12 @@ class FlashInferPrefill:
 
     def plan(self, group: Group, kind: Kind) -> None:
         self._page_size = group.kind.page_size
-        # FlashInfer would wait for the GPU to copy these from the CPU, and does not look at them for planning.
-        indices = int32_on(self._device, group.kv_indices)
         self._wrapper.plan(
-            int32(group.qo_indptr),
-            int32(group.kv_indptr),
-            indices,
-            int32(group.kv_last_page_len),
+            self._pinned(group.qo_indptr),
+            self._pinned(group.kv_indptr),
+            # From the CPU, FlashInfer would wait for the GPU to take these; it does not look at them for planning.
+            upload(int32(group.kv_indices), self._device),
+            self._pinned(group.kv_last_page_len),
             kind.heads,
             kind.kv_heads,
             kind.dim,
@@ -140,12 +134,17 @@ class FlashInferPrefill:
             logits_soft_cap=kind.softcap,
             q_data_type=kind.dtype,
             kv_data_type=kind.kv_dtype,
+            seq_lens=self._pinned(group.kv_lengths),
             uniform_q_len=group.uniform or None,
         )
 
     def run(self, q: Tensor, keys: Tensor, values: Tensor, out: Tensor, lse: Tensor) -> None:
         cache = (paged(keys, self._page_size), paged(values, self._page_size))
         self._wrapper.run(q, cache, out=out, lse=lse, return_lse=True)
+
+    def _pinned(self, numbers: Sequence[int]) -> Tensor:
+        """Where the GPU can take it from by itself, while the CPU goes on."""
+        return int32(numbers).pin_memory() if self._device.type == "cuda" else int32(numbers)
 
 
 # --- Torch ---
@@ -170,6 +169,9 @@ class TorchPrefill:
             assert group.requests == shape.requests, "a padded group has a fixed number of requests"
             assert {b - a for a, b in pairwise(group.qo_indptr)} == {shape.queries}, "and of queries for each"
             assert len(group.kv_indices) <= shape.indices, "its page indices fit their buffer"
+        if group.kind.causal:
+            counts = (end - start for start, end in pairwise(group.qo_indptr))
+            assert all(n <= keys for n, keys in zip(counts, group.kv_lengths, strict=True)), "FA2 would mask wrongly"
         self._group, self._kind = group, kind
 
     def run(self, q: Tensor, keys: Tensor, values: Tensor, out: Tensor, lse: Tensor) -> None:
@@ -178,7 +180,7 @@ class TorchPrefill:
         for request in range(self._group.requests):
             queries = slice(self._group.qo_indptr[request], self._group.qo_indptr[request + 1])
             pages = self._group.kv_indices[self._group.kv_indptr[request] : self._group.kv_indptr[request + 1]]
-            length = (len(pages) - 1) * size + self._group.kv_last_page_len[request]
+            length = self._group.kv_lengths[request]
             k, v = (paged(x, size)[pages].transpose(0, 1).flatten(1, 2)[:, :length] for x in (keys, values))
             out[queries], lse[queries] = self._attend(q[queries], k.to(q.dtype), v.to(q.dtype))
 
