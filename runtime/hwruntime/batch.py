@@ -17,8 +17,6 @@ from hwruntime.rows import Block, Outcome, Row, whole_row
 from hwruntime.sampler import sample
 from hwruntime.session import Session
 
-UNKNOWN = -1  # a token that is being sampled
-
 
 @dataclass(eq=False)
 class Run:
@@ -89,14 +87,17 @@ def foresee(batch: Batch, pool: Pool) -> Foresight | None:
     blocks = [p.run.blocks[p.row.block] for p in batch.rows]
     if not pool.has_room(blocks, 1):
         return None
-    placed = [
-        Placed(p.run, whole_row(p.row.writer, p.row.view, [UNKNOWN], p.row.draw), pool.extend(block, 1))
-        for p, block in zip(batch.rows, blocks, strict=True)
-    ]
+    rows = [going_on(p.row) for p in batch.rows]
+    placed = [Placed(p.run, row, pool.extend(b, 1)) for p, row, b in zip(batch.rows, rows, blocks, strict=True)]
     ahead = lay_out(placed, pool)
     for block in blocks:  # what is only foreseen takes no room: `extend` will find the same pages again
         pool.shrink(block, 1)
     return Foresight(ahead, pool.version)
+
+
+def going_on(row: Row) -> Row:
+    """A row laid out as the one that its writer has next: what counts is that it has one token, not which."""
+    return row if len(row.tokens) == 1 else whole_row(row.writer, row.view, row.tokens[-1:], row.draw)
 
 
 def lay_out(placed: Sequence[Placed], pool: Pool) -> Batch:
@@ -125,13 +126,13 @@ def wanted_of(placed: Sequence[Placed]) -> list[int]:
 
 def _pieces(placed: Placed, numbers: dict[CacheBlock, int]) -> Iterator[Piece]:
     """A row's view with lengths as they are in this pass; `numbers` numbers the blocks as they come up."""
-    row = placed.row
+    row, blocks, own = placed.row, placed.run.blocks, placed.row.block
     for block, seen in zip(row.view, row.seen, strict=True):
-        cached = placed.run.blocks.get(block)
+        cached = blocks.get(block)
         if cached is None or not cached.length:
             continue
         whole = cached.length if seen is None else seen
-        length = placed.positions.stop if block is row.block else whole
+        length = placed.positions.stop if block is own else whole
         yield Piece(numbers.setdefault(cached, len(numbers)), length)
 
 

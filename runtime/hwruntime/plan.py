@@ -7,7 +7,7 @@ layer: it is built once per pass and every executor runs the same arrays (design
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 
@@ -131,7 +131,7 @@ def _arrays(
         page_size=page_size,
         qo_indptr=[0, *accumulate(len(group) for group in queries.values())],
         kv_indptr=[0, *accumulate(len(p) for p in pages)],
-        kv_indices=[page for p in pages for page in p],
+        kv_indices=list(chain.from_iterable(pages)),
         kv_last_page_len=[(r.length - 1) % page_size + 1 for r in queries],
         causal=[r.causal for r in queries],
         rows=[q[0] for q in gathered],

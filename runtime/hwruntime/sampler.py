@@ -22,7 +22,10 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
     random = [row for row, draw in enumerate(draws) if draw.temperature]
     if random:
         rows = upload(torch.tensor(random), logits.device)
-        tokens = tokens.index_copy(0, rows, drawn(logits.index_select(0, rows), [draws[row] for row in random]))
+        chances = logits.index_select(0, rows)
+        if logits.device.type == "mps":  # which has no float64
+            chances = chances.cpu()
+        tokens = tokens.index_copy(0, rows, drawn(chances, [draws[row] for row in random]).to(tokens.device))
     chosen: list[int] = tokens.tolist()
     return chosen
 

@@ -8,7 +8,7 @@ writer, and has no partial results to merge).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import NamedTuple
 
 from hwruntime.plan import Plan
@@ -282,7 +282,7 @@ def _group(kind: Class, parts: Iterator[Part], capacity: GroupShape | None) -> t
         kind=kind,
         qo_indptr=[0, *accumulate(len(part.queries) for part in taken)],
         kv_indptr=[0, *accumulate(len(part.pages) for part in taken)],
-        kv_indices=[page for part in taken for page in part.pages],
+        kv_indices=list(chain.from_iterable(part.pages for part in taken)),
         kv_last_page_len=[part.last for part in taken],
         uniform=capacity.queries if capacity else 0,
     )
