@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 # Two workers share six small problems, on the embedded model.
 demo: .venv/installed
@@ -11,9 +11,13 @@ demo: .venv/installed
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto
 
+# The documentation, in site/; a warning is an error. The tests build it, too.
+docs: .venv/installed-dev
+	$(BIN)/mkdocs build --strict
+
 lint: .venv/installed-dev
-	$(BIN)/ruff format hwlang runtime tests training
-	$(BIN)/ruff check --fix hwlang runtime tests training
+	$(BIN)/ruff format hwlang runtime tests training docs
+	$(BIN)/ruff check --fix hwlang runtime tests training docs
 	$(BIN)/mypy
 
 .venv/installed: pyproject.toml
@@ -27,4 +31,4 @@ lint: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,10 +2,75 @@
 
 import hwlang as hw
 
-result = hw.Engine("tiny").run(hw.load("sums.hw"))
+state = hw.load("sums.hw").run()
 """
 
-from hwlang.api import Engine, Program, load, parse
+from hwlang.api import Engine, Program, load, parse, program
+from hwlang.crews import Worker
 from hwlang.diagnostics import CompileError, Diagnostic
+from hwlang.handles import Scratchpad, Stream, Text
+from hwlang.python import ProgramBuilder
+from hwlang.runs import AsyncRun, CallbackError, Run, State
+from hwlang.words import (
+    ask,
+    assistant,
+    clear,
+    end,
+    every,
+    in_context,
+    literal,
+    me,
+    move,
+    others,
+    pause,
+    post,
+    regex,
+    resume,
+    say,
+    start,
+    step,
+    stop,
+    system,
+    user,
+    vote,
+)
 
-__all__ = ["CompileError", "Diagnostic", "Engine", "Program", "load", "parse"]
+__all__ = [
+    "AsyncRun",
+    "CallbackError",
+    "CompileError",
+    "Diagnostic",
+    "Engine",
+    "Program",
+    "ProgramBuilder",
+    "Run",
+    "Scratchpad",
+    "State",
+    "Stream",
+    "Text",
+    "Worker",
+    "ask",
+    "assistant",
+    "clear",
+    "end",
+    "every",
+    "in_context",
+    "literal",
+    "load",
+    "me",
+    "move",
+    "others",
+    "parse",
+    "pause",
+    "post",
+    "program",
+    "regex",
+    "resume",
+    "say",
+    "start",
+    "step",
+    "stop",
+    "system",
+    "user",
+    "vote",
+]

@@ -1,62 +1,250 @@
-"""The Python API: load a program, run it on a model.
+"""The Python API: a program from a file, a text or a function; run it on a model.
 
     import hwlang as hw
 
-    engine = hw.Engine("tiny")
-    result = engine.run(hw.load("sums.hw"), problems="1) 47+38", n=1)
-    print(result.answer)
+    state = hw.load("sums.hw").run(problems="1) 47+38", n=1)
+    print(state["Alice"], state.answer)
 
-The runtime (and torch with it) is imported when the first `Engine` is made, not before.
+`python` has the calls of which a function makes a program. The runtime (and torch with it) is imported when the first
+`Engine` is made, not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Concatenate
 
-from hwlang.checker import Checked, check_file, check_text
+from hwlang import syntax
+from hwlang.checker import Checked, check_file, check_text, check_tree
 from hwlang.diagnostics import CompileError, Diagnostic, Source, Span
 from hwlang.lowering import lower
+from hwlang.python import ProgramBuilder, tree_of
+from hwlang.runs import AsyncRun, Run, State, Turns, finished, finished_async
 
 if TYPE_CHECKING:
+    from hwlang.runs import OnEvent
+    from hwruntime.batch import Run as RuntimeRun
+    from hwruntime.engine import Engine as RuntimeEngine
     from hwruntime.program import Program as Compiled
     from hwruntime.program import Value
-    from hwruntime.result import Event, Result
+    from hwruntime.session import RunOptions
 
 
 @dataclass(frozen=True)
 class Program:
-    """A checked program, ready to run. `compiled` is all that the runtime sees of it."""
+    """A checked program, ready to run: from a file (`load`), a text (`parse`) or a Python function (`program`).
+
+    `compiled` is all that the runtime sees of it, `bound` the parameters that `bind` has given. What runs it takes
+
+    - its parameters by name, or in `inputs` where a name is taken here;
+    - `engine`: what to run on; else the program's `model`, or `tiny`, loaded once and kept;
+    - `seed` of the random streams: the same program, inputs and seed give the same tokens;
+    - `budget`: passes at most; `workers`: how many of the program's `workers n of ...`;
+    - `on_event`: called with every `hwruntime.result.Event`, in the thread that runs the program.
+
+    It raises `InputError` where inputs do not fit, `RunError` where the run cannot start or go on, `CallbackError`
+    where `on_event` fails; the run is over then.
+
+    >>> add = hw.parse('program p(q: str) { worker Ann { sees "1) {{q}} Ann:", self max 9 tokens } answer Ann }')
+    >>> state = add.run(q="47+38")
+    >>> state.passes, state["Ann"] == state.answer
+    (9, True)
+    """
 
     compiled: Compiled
     warnings: tuple[Diagnostic, ...]
     source: Source
+    tree: syntax.File = field(default_factory=syntax.File)
+    bound: Mapping[str, Value] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
         return self.compiled.name
+
+    def run(
+        self,
+        inputs: Mapping[str, Value] | None = None,
+        *,
+        engine: Engine | None = None,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+        on_event: OnEvent | None = None,
+        **params: Value,
+    ) -> State:
+        """Run the program to its end. `KeyboardInterrupt` ends the run.
+
+        >>> program = hw.parse('program p(q: str) { worker A { sees "1) {{q}} A:", self max 9 tokens } }')
+        >>> program.run(q="reverse abc").reason
+        'done'
+        """
+        given = {**(inputs or {}), **params}
+        return finished(self.stream(given, engine=engine, seed=seed, budget=budget, workers=workers), on_event)
+
+    def run_batch(
+        self,
+        inputs: Iterable[Mapping[str, Value]],
+        *,
+        engine: Engine | None = None,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+        progress_bar: bool = False,
+    ) -> list[State]:
+        """Run the program on many inputs; the states in their order. Input i has seed `seed + i`.
+
+        >>> program = hw.parse('program p(q: str) { worker A { sees "1) {{q}} A:", self max 9 tokens } }')
+        >>> [state.seed for state in program.run_batch([{"q": "reverse abc"}, {"q": "47+38"}], seed=7)]
+        [7, 8]
+        """
+        engine = engine or engine_for(self)
+        return engine.run_batch(self, inputs, seed=seed, budget=budget, workers=workers, progress_bar=progress_bar)
+
+    def stream(
+        self,
+        inputs: Mapping[str, Value] | None = None,
+        *,
+        engine: Engine | None = None,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+        **params: Value,
+    ) -> Run:
+        """Run the program and iterate over its events as they happen.
+
+        >>> program = hw.parse('program p(q: str) { worker A { sees "1) {{q}} A:", self max 9 tokens } }')
+        >>> with program.stream(q="reverse abc") as run:
+        ...     text = "".join(event.text for event in run if event.kind == "token")
+        >>> text == run.state["A"]
+        True
+        """
+        given = {**(inputs or {}), **params}
+        engine = engine or engine_for(self)
+        return engine.stream(self, given, seed=seed, budget=budget, workers=workers)
+
+    async def arun(
+        self,
+        inputs: Mapping[str, Value] | None = None,
+        *,
+        engine: Engine | None = None,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+        on_event: OnEvent | None = None,
+        **params: Value,
+    ) -> State:
+        """`run` for asyncio: the passes are made in a thread. Cancelling ends the run after the pass under way.
+
+        >>> import asyncio
+        >>> program = hw.parse('program p(q: str) { worker A { sees "1) {{q}} A:", self max 9 tokens } }')
+        >>> asyncio.run(program.arun(q="reverse abc")).reason
+        'done'
+        """
+        given = {**(inputs or {}), **params}
+        run = self.astream(given, engine=engine, seed=seed, budget=budget, workers=workers)
+        return await finished_async(run, on_event)
+
+    def astream(
+        self,
+        inputs: Mapping[str, Value] | None = None,
+        *,
+        engine: Engine | None = None,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+        **params: Value,
+    ) -> AsyncRun:
+        """`stream` for asyncio: `async for event in program.astream(...)`. The run begins with the first event.
+
+        >>> import asyncio
+        >>> program = hw.parse('program p(q: str) { worker A { sees "1) {{q}} A:", self max 9 tokens } }')
+        >>> async def count():
+        ...     return len([event async for event in program.astream(q="reverse abc") if event.kind == "token"])
+        >>> asyncio.run(count())
+        9
+        """
+        given = {**(inputs or {}), **params}
+        return AsyncRun(lambda: self.stream(given, engine=engine, seed=seed, budget=budget, workers=workers))
+
+    def bind(self, inputs: Mapping[str, Value] | None = None, **params: Value) -> Program:
+        """The same program with some of its parameters given; those of a run win over them. Raises `InputError`.
+
+        >>> program = hw.parse('program p(q: str) { worker A { sees "1) {{q}} A:", self max 9 tokens } }')
+        >>> program.bind(q="reverse abc").run().reason
+        'done'
+        """
+        given = {**(inputs or {}), **params}
+        check_some(self, given)
+        return replace(self, bound={**self.bound, **given})
+
+    def to_hw(self) -> str:
+        """The program as the text of a `.hw` file; parsing it gives an equal program.
+
+        Files that it includes are named, not copied: the text belongs into the folder of the program.
+
+        >>> print(hw.parse('program p { worker Ann { sees "Go.", self } }').to_hw(), end="")
+        program p {
+          worker Ann { sees "Go.", self }
+        }
+        """
+        from hwlang.printer import to_hw
+
+        return to_hw(self.tree)
 
 
 def load(path: str | Path, program: str | None = None) -> Program:
     """Load a program from a `.hw` file. `program` is its name, where the file has several.
 
     Raises `CompileError`, whose `.diagnostics` say what is wrong and where.
+
+    >>> hw.load("programs/sums.hw").name
+    'sums'
     """
     return _select(check_file(path), program)
 
 
 def parse(text: str, program: str | None = None, folder: Path | None = None) -> Program:
-    """Load a program from text. It can read files below `folder`, and none without one. Raises `CompileError`."""
+    """Load a program from text. It can read files below `folder`, and none without one. Raises `CompileError`.
+
+    >>> hw.parse('program p { worker Ann { sees "Go.", self } }').name
+    'p'
+    """
     return _select(check_text(text, folder=folder), program)
+
+
+def program(function: Callable[Concatenate[ProgramBuilder, ...], None]) -> Program:
+    """Make a program of a Python function. Its first parameter builds the program, the others are the program's.
+
+    The function is called once, here. Parameters have no values yet: `f"{topic}"` is a text with a hole, `"{{topic}}"`.
+    Their types are those of the annotations (`str`, `int`, `float`, `bool`; without one, the default's, or `str`).
+    Raises `CompileError`, whose `.diagnostics` point at lines of the Python file.
+
+    >>> @hw.program
+    ... def essay(p: hw.ProgramBuilder, topic: str) -> None:
+    ...     w = p.worker("Ann")
+    ...     w.sees(f"Write about {topic}.", hw.me)
+    ...     w.max_tokens(5)
+    >>> essay.run(topic="bread").passes
+    5
+    """
+    tree, source = tree_of(function)
+    return _select(check_tree(tree, source), None)
 
 
 class Engine:
     """A model, ready to run programs.
 
     `model` is a folder, a hub name, or `tiny`, the model that is embedded in the package. `kv_tokens` is the size of
-    the cache; without it the cache grows as needed. Raises `hwruntime.errors.HwError`: what cannot be loaded, and why.
+    the cache; without it the cache grows as needed. `kv_dtype`: `auto` for a cache in what the model computes in, or
+    `fp8` for one of half the size, which is less exact. Raises `hwruntime.errors.HwError`: what cannot be loaded, and
+    why.
+
+    >>> hw.Engine("tiny").run(hw.load("programs/vote.hw")).answer
+    '85'
     """
 
     def __init__(
@@ -67,6 +255,7 @@ class Engine:
         device: str = "auto",
         dtype: str = "auto",
         kv_tokens: int | None = None,
+        kv_dtype: str = "auto",
         trust_remote_code: bool = False,
     ) -> None:
         from hwruntime.engine import Engine as RuntimeEngine
@@ -79,9 +268,11 @@ class Engine:
                 dtype=dtype,
                 attention=attention,
                 kv_tokens=kv_tokens,
+                kv_dtype=kv_dtype,
                 trust_remote_code=trust_remote_code,
             )
         )
+        self._turns = Turns(self.runtime)
 
     def run(
         self,
@@ -91,14 +282,12 @@ class Engine:
         seed: int | None = None,
         budget: int | None = None,
         workers: int | None = None,
+        on_event: OnEvent | None = None,
         **params: Value,
-    ) -> Result:
-        """Run a program to its end. Its parameters are given by name, or in `inputs` where a name is taken here.
-
-        Raises `InputError` where inputs do not fit, `RunError` where the run cannot start.
-        """
+    ) -> State:
+        """Run a program to its end; all is as in `Program.run`."""
         given = {**(inputs or {}), **params}
-        return self.runtime.run(program.compiled, given, seed=seed, budget=budget, workers=workers)
+        return finished(self.stream(program, given, seed=seed, budget=budget, workers=workers), on_event)
 
     def run_batch(
         self,
@@ -109,8 +298,8 @@ class Engine:
         budget: int | None = None,
         workers: int | None = None,
         progress_bar: bool = False,
-    ) -> list[Result]:
-        """Run a program on many inputs; the results in their order. Input i has seed `seed + i`."""
+    ) -> list[State]:
+        """Run a program on many inputs; the states in their order. Input i has seed `seed + i`."""
         from rich.progress import track
 
         first = seed if seed is not None else program.compiled.seed
@@ -129,10 +318,78 @@ class Engine:
         budget: int | None = None,
         workers: int | None = None,
         **params: Value,
-    ) -> Iterator[Event]:
-        """Run a program and yield its events as they happen."""
+    ) -> Run:
+        """Run a program and iterate over its events as they happen; all is as in `Program.stream`."""
+        given = {**program.bound, **(inputs or {}), **params}
+        options: RunOptions = {"seed": seed, "budget": budget, "workers": workers}
+        return Run(self._turns, lambda engine: begin(engine, program, given, options))
+
+    async def arun(
+        self,
+        program: Program,
+        inputs: Mapping[str, Value] | None = None,
+        *,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+        on_event: OnEvent | None = None,
+        **params: Value,
+    ) -> State:
+        """`run` for asyncio; all is as in `Program.arun`."""
+        run = self.astream(program, inputs, seed=seed, budget=budget, workers=workers, **params)
+        return await finished_async(run, on_event)
+
+    def astream(
+        self,
+        program: Program,
+        inputs: Mapping[str, Value] | None = None,
+        *,
+        seed: int | None = None,
+        budget: int | None = None,
+        workers: int | None = None,
+        **params: Value,
+    ) -> AsyncRun:
+        """`stream` for asyncio; all is as in `Program.astream`."""
         given = {**(inputs or {}), **params}
-        return self.runtime.stream(program.compiled, given, seed=seed, budget=budget, workers=workers)
+        return program.astream(given, engine=self, seed=seed, budget=budget, workers=workers)
+
+
+def begin(engine: RuntimeEngine, program: Program, given: Mapping[str, Value], options: RunOptions) -> RuntimeRun:
+    """Begin a run. An error that is about a place in the program shows it."""
+    from hwruntime.errors import HwError
+
+    try:
+        return engine.start(program.compiled, given, **options)
+    except HwError as error:
+        if error.span:
+            at = error.span
+            span = Span(at.line, at.column, at.end_line, at.end_column, program.source)
+            error.add_note(Diagnostic(error.code, error.message, span, error.help).render())
+        elif error.help:
+            error.add_note(f"help: {error.help}")
+        raise
+
+
+_loading = Lock()
+
+
+def engine_for(program: Program) -> Engine:
+    """The engine of a program that is run without one: made when it is first needed, and kept."""
+    with _loading:  # two threads must not load one model twice
+        return _engine(program.compiled.model or "tiny")
+
+
+@cache
+def _engine(model: str) -> Engine:
+    return Engine(model)
+
+
+def check_some(program: Program, given: Mapping[str, Value]) -> None:
+    """Check some of a program's parameters by themselves. Raises `InputError`."""
+    from hwruntime.inputs import bind
+
+    needed = [replace(param, default=given.get(param.name, "")) for param in program.compiled.params]
+    bind(replace(program.compiled, params=tuple(needed)), given)
 
 
 def _select(checked: Checked, name: str | None) -> Program:
@@ -144,7 +401,15 @@ def _select(checked: Checked, name: str | None) -> Program:
         raise CompileError([_no_program(checked.source, name, list(programs))])
     from hwruntime.program import Program as Compiled
 
-    return Program(Compiled.from_json(lower(programs[name])), checked.diagnostics, checked.source)
+    chosen = programs[name]
+    items = [item for item in checked.tree.items if item is chosen.tree or concerns(item, chosen.name)]
+    compiled = Compiled.from_json(lower(chosen))
+    return Program(compiled, checked.diagnostics, checked.source, syntax.File(tuple(items)))
+
+
+def concerns(item: syntax.Item, program: str) -> bool:
+    """Whether an item of a file is none of another program's."""
+    return item.program.value == program if isinstance(item, syntax.Test) else not isinstance(item, syntax.Program)
 
 
 def _no_program(source: Source, name: str | None, names: list[str]) -> Diagnostic:

@@ -9,24 +9,27 @@ its roles inlined and its layouts written out, ready for `lowering.lower`.
     workers     the workers and what each does        views    what they see
     rules       triggers and actions                  texts    what fills the holes
     names       what is declared and used             clauses  what is wrong whatever is around it
+    casecheck   tests of programs
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwlang import parser, syntax
+from hwlang import lexer, parser, syntax
+from hwlang.casecheck import check_tests
 from hwlang.clauses import ClauseCheck
+from hwlang.consequences import independent
 from hwlang.crew import Resolved, by_kind
 from hwlang.diagnostics import CompileError, Diagnostic, Report, Source, in_order, quoted
 from hwlang.files import Files, Unreadable
-from hwlang.names import place, reserved
+from hwlang.names import first_here, place, reserved
 from hwlang.programs import ProgramCheck
 from hwlang.syntax import Name
 from hwlang.texts import plain
 from hwlang.workers import Roles
 
 MAX_IMPORTS = 32  # files that import each other in a row
+LEAST = 100  # tokens that an imported file counts as, however small it is
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,7 @@ class Checked:
 
 def check(source: Source) -> Checked:
     """Check what `parser.load` has read, or any other source."""
-    tree, problems = parser.read(source)
-    return check_tree(tree, source, problems)
+    return check_reading(parser.read_on(source), source)
 
 
 def check_text(text: str, file: str = "<program>", folder: Path | None = None) -> Checked:
@@ -68,19 +70,31 @@ def check_file(path: Path | str) -> Checked:
         return Checked(Source(str(path), ""), syntax.File(), error.diagnostics, ())
 
 
-def check_tree(tree: syntax.File, source: Source, problems: Iterable[Diagnostic] = ()) -> Checked:
-    """Check a syntax tree, wherever it comes from. `problems` are those that are known already."""
-    report = Report(problems)
-    programs = FileCheck(tree, Files(source), report).run()
-    return Checked(source, tree, in_order(report.problems), tuple(programs))
+def check_tree(tree: syntax.File, source: Source) -> Checked:
+    """Check a syntax tree, wherever it comes from."""
+    return check_reading(parser.Reading(tree), source)
+
+
+def check_reading(reading: parser.Reading, source: Source) -> Checked:
+    """Check what was read. What follows from slips in the syntax is not told as well."""
+    report = Report()
+    checks = FileCheck(reading, Files(source), report)
+    programs = checks.run()
+    found = independent(report.problems, checks.damage, reading.tree, source)
+    problems = in_order([*reading.problems, *checks.problems, *found])
+    return Checked(source, reading.tree, problems, tuple(programs))
 
 
 class FileCheck:
     """The checks of one file: its imports, what each role says by itself, then each program."""
 
-    def __init__(self, tree: syntax.File, files: Files, report: Report) -> None:
-        self.tree = tree
+    def __init__(self, reading: parser.Reading, files: Files, report: Report) -> None:
+        self.tree = reading.tree
         self.files = files
+        self.damage = list(reading.damage)  # here and in the imported files
+        self.problems: list[Diagnostic] = []  # of reading the imported files
+        self._tokens_left = lexer.MAX_TOKENS - reading.tokens
+        self._full = False
         self.report = report
         self.roles = Roles()
         self._declared: dict[str, Name] = {}  # roles
@@ -96,13 +110,14 @@ class FileCheck:
         programs = [ProgramCheck(node, self.roles, self.files, self.report).run() for node in self.tree.programs]
         if programs:
             self._unused()
+        check_tests(self.tree.tests, programs, self.files, self.report)
         return programs
 
     # Imports and roles
 
     def _import(self, node: syntax.Import, top: syntax.Import, above: list[Path]) -> None:
         """Bring in a file's roles, and those that it imports. `top` is the import in the main file."""
-        if not plain(node.path, self.report):
+        if self._full or not plain(node.path, self.report):
             return
         try:
             target = self._target(node.path, above)
@@ -114,11 +129,14 @@ class FileCheck:
             self.roles.complete = False
             self.report.error(error.code, node.path.span, error.reason, error.help)
             return
-        tree, problems = parser.read(Source(self.files.shown(target), text, target))
-        self.roles.complete &= not problems
-        self.report.problems += problems
-        self._declare_roles(tree, top)
-        for inner in tree.imports:
+        reading = parser.read_on(Source(self.files.shown(target), text, target), self._tokens_left)
+        self._tokens_left -= max(reading.tokens, LEAST)
+        self._full = any(problem.code == "HW011" for problem in reading.problems)
+        self.roles.complete &= reading.complete
+        self.problems += reading.problems
+        self.damage += reading.damage
+        self._declare_roles(reading.tree, top)
+        for inner in reading.tree.imports:
             self._import(inner, top, [*above, target])
 
     def _target(self, path: syntax.String, above: list[Path]) -> Path:
@@ -136,8 +154,9 @@ class FileCheck:
             reserved(role.name, self.report)
             ClauseCheck(self.report).body(role.body)
             if name in self._declared:
-                where = place(self._declared[name].span, role.name.span)
-                self.report.error("HW102", role.name.span, f"there is a role {quoted(name)} already, {where}")
+                first = self._declared[name].span
+                message = f"there is a role {quoted(name)} already, {place(first, role.name.span)}"
+                self.report.error("HW102", role.name.span, message, labels=first_here(first))
                 continue
             self._declared[name] = role.name
             self.roles.bodies[name] = by_kind(role.body)
@@ -151,15 +170,17 @@ class FileCheck:
         for program in self.tree.programs:
             name = program.name
             if name.value in seen:
-                where = place(seen[name.value].span, name.span)
-                self.report.error("HW102", name.span, f"there is a program {quoted(name.value)} already, {where}")
+                first = seen[name.value].span
+                message = f"there is a program {quoted(name.value)} already, {place(first, name.span)}"
+                self.report.error("HW102", name.span, message, labels=first_here(first))
             seen.setdefault(name.value, name)
 
     def _unused(self) -> None:
-        for name, declared in self._declared.items():
+        unknown = self.roles.used - self.roles.bodies.keys()  # a name that may have been meant for one of these
+        for name, declared in self._declared.items() if not unknown else ():
             if name not in self.roles.used and name not in self._origin:
                 self.report.warning("HW105", declared.span, f"no worker is a {quoted(name)}")
         useful = {id(self._origin[name]) for name in self.roles.used if name in self._origin}
-        for node in self.tree.imports if self.roles.complete else ():
+        for node in self.tree.imports if self.roles.complete and not unknown else ():
             if id(node) not in useful:
                 self.report.warning("HW105", node.span, f"no role of {quoted(node.path.literal)} is used")

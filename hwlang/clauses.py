@@ -1,15 +1,11 @@
 """Clauses by themselves: what can be said of a body, its rules and their values whatever the program around it is."""
 
-import re
-import warnings
-from functools import lru_cache
 from itertools import pairwise
 
 from hwlang import syntax
-from hwlang.diagnostics import Report
-
-MAX_REGEX = 10_000  # characters
-NO_REGEX = 99  # groups of a regex that cannot be read: that is its one error
+from hwlang.diagnostics import Report, Span
+from hwlang.names import first_here
+from hwlang.regexes import compiled, matches_nothing
 
 # Clauses that a body has once, and how they are written.
 ONCE = {
@@ -42,13 +38,13 @@ class ClauseCheck:
             self._clause(clause)
 
     def _once(self, body: syntax.Body) -> None:
-        seen: set[str] = set()
+        seen: dict[str, Span] = {}
         for clause in body.clauses:
             word = ONCE.get(type(clause))
             if word in seen:
-                self.report.error("HW103", clause.span, f"{word} is given twice")
-            if word:
-                seen.add(word)
+                self.report.error("HW103", clause.span, f"{word} is given twice", labels=first_here(seen[word]))
+            elif word:
+                seen[word] = clause.span
 
     def _clause(self, clause: syntax.Clause) -> None:
         match clause:
@@ -81,10 +77,7 @@ class ClauseCheck:
             self.report.warning("HW306", rule.span, "this rule does nothing")
 
     def _trigger(self, regex: syntax.Regex) -> None:
-        if not self.regex(regex):
-            return
-        found = compiled(regex.pattern)
-        if isinstance(found, re.Pattern) and found.search(""):
+        if self.regex(regex) and matches_nothing(regex):
             self.report.warning("HW308", regex.span, "this regex matches the empty text, so it fires at every place")
 
     def actions(self, actions: tuple[syntax.Action, ...]) -> None:
@@ -101,11 +94,12 @@ class ClauseCheck:
             span = ask.choices[0].text.span if ask.choices else ask.span
             message = f"`ask` has {many}: there is nothing to choose"
             self.report.error("HW303", span, message, "give two choices or more")
-        seen: set[syntax.String] = set()
+        seen: dict[syntax.String, Span] = {}
         for choice in ask.choices:
             if choice.text in seen:
-                self.report.error("HW304", choice.text.span, "this choice is given twice")
-            seen.add(choice.text)
+                labels = first_here(seen[choice.text])
+                self.report.error("HW304", choice.text.span, "this choice is given twice", labels=labels)
+            seen.setdefault(choice.text, choice.text.span)
             self.nonempty("a choice", (choice.text,))
             self.actions(choice.actions)
 
@@ -128,11 +122,12 @@ class ClauseCheck:
         return not isinstance(found, str)
 
     def sampling(self, sampling: syntax.Sampling) -> None:
-        seen: set[str] = set()
+        seen: dict[str, Span] = {}
         for option in sampling.options:
             if option.name in seen:
-                self.report.error("HW103", option.span, f"`{option.name}` is given twice")
-            seen.add(option.name)
+                labels = first_here(seen[option.name])
+                self.report.error("HW103", option.span, f"`{option.name}` is given twice", labels=labels)
+            seen.setdefault(option.name, option.span)
             if not in_range(option):
                 message = f"`{option.name}` is {RANGES[option.name]}, not {option.value.value}"
                 self.report.error("HW406", option.value.span, message)
@@ -149,23 +144,3 @@ def in_range(option: syntax.Option) -> bool:
             return value >= 1
         case "min_p":
             return 0 <= value <= 1
-
-
-@lru_cache(maxsize=4096)
-def compiled(pattern: str) -> "re.Pattern[str] | str":
-    """A regex, or why it is none."""
-    if len(pattern) > MAX_REGEX:
-        return f"it is longer than {MAX_REGEX} characters"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return re.compile(pattern, re.MULTILINE)
-    except re.error as error:
-        return error.msg
-    except (RecursionError, OverflowError):
-        return "it is too complex"
-
-
-def group_count(regex: syntax.Regex) -> int:
-    found = compiled(regex.pattern)
-    return found.groups if isinstance(found, re.Pattern) else NO_REGEX

@@ -18,15 +18,20 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from hwlang import api
 from hwlang.checker import check_file
-from hwlang.diagnostics import CompileError, Diagnostic, Span
+from hwlang.diagnostics import CompileError, Diagnostic, Span, summary
+from hwlang.suggestions import closest
 
 if TYPE_CHECKING:  # rich and the runtime are imported where they are needed: a check needs neither
     from rich.console import Console
 
+    from hwlang.arrays import Arrays
+    from hwlang.cases import Case
+    from hwlang.headroom import Counter
+    from hwlang.testing import Verdict
     from hwruntime.batch import Run
     from hwruntime.engine import Engine as RuntimeEngine
     from hwruntime.errors import HwError
@@ -35,6 +40,8 @@ if TYPE_CHECKING:  # rich and the runtime are imported where they are needed: a 
     from hwruntime.trace import Trace
 
 OK, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
+MOST_SHOWN = 200  # diagnostics that are printed as text
+CODE = re.compile(r"HW\d{3}", re.IGNORECASE)
 PROGRAM_NAME = re.compile(r"(?P<file>.+):(?P<program>[A-Za-z_]\w*)")
 
 
@@ -86,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--budget", type=positive, metavar="N", help="passes at most (default: the program's, else 1024)")
     run.add_argument("--workers", type=int, metavar="N", help="how many workers of `workers n of ...`")
     run.add_argument("--kv-tokens", type=positive, metavar="N", help="size of the cache (default: grows as needed)")
+    run.add_argument("--kv-dtype", default="auto", help="of the cache: auto (what the model computes in) or fp8")
     run.add_argument("--json", action="store_true", help="print one JSON object per run")
     run.add_argument("--trace", metavar="FILE", help="write what happens to FILE as JSON lines, as it happens")
     run.add_argument("--trust-remote-code", action="store_true", help="let a model run code of its own")
@@ -94,7 +102,42 @@ def parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check programs", description="Check programs without running them.")
     check.set_defaults(command=check_command)
     check.add_argument("files", nargs="+", metavar="FILE")
-    check.add_argument("--json", action="store_true", help="print the diagnostics as a JSON list")
+    form = check.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the diagnostics as a JSON list")
+    form.add_argument("--sarif", action="store_true", help="print the diagnostics as SARIF 2.1.0")
+
+    explain = commands.add_parser(
+        "explain", help="explain a program or a code", description="Show how a program will run, or what a code means."
+    )
+    explain.set_defaults(command=explain_command)
+    explain.add_argument(
+        "what", metavar="FILE[:PROGRAM] | CODE", help="a .hw file, or the code of a diagnostic, such as HW201"
+    )
+    explain.add_argument("-p", dest="params", action="append", default=[], metavar="NAME=VALUE",
+                         help="a parameter; NAME=@FILE takes a file's text (others are shown as holes)")  # fmt: skip
+    explain.add_argument("--workers", type=int, metavar="N", help="how many workers of `workers n of ...`")
+    explain.add_argument("--tokens", action="store_true", help="count tokens, and what is left of the model's context")
+    explain.add_argument("--plan", action="store_true", help="show the attention plan of a pass")
+    explain.add_argument("--model", help="whose tokenizer counts: a folder, a hub name, or `tiny`; weights stay unread")
+    explain.add_argument("--trust-remote-code", action="store_true", help="let a model run code of its own")
+    explain.add_argument("--json", action="store_true", help="print one JSON object")
+
+    test = commands.add_parser("test", help="run tests", description="Run the tests in .hw files.")
+    test.set_defaults(command=test_command)
+    test.add_argument("files", nargs="+", metavar="FILE")
+    test.add_argument("-k", metavar="PART", help="only tests in whose file, program or title this text is")
+    test.add_argument("--model", help="what tests without a script run on (default: what they or their programs say)")
+    test.add_argument("--json", action="store_true", help="print one JSON object")
+
+    style = commands.add_parser("fmt", help="format programs", description="Put programs in the one style, in place.")
+    style.set_defaults(command=fmt_command)
+    style.add_argument("files", nargs="+", metavar="FILE", help="a .hw file; `-` is standard input, printed on stdout")
+    style.add_argument("--check", action="store_true", help="write nothing, list what would change, exit with 1 if any")
+    style.add_argument("--diff", action="store_true", help="write nothing, print what would change, exit with 1 if any")
+
+    server = commands.add_parser("lsp", help="serve an editor", description="The language server, on stdin and stdout.")
+    server.set_defaults(command=lsp_command)
+    server.add_argument("--stdio", action="store_true", help="what editors ask for; there is no other way")
     return top
 
 
@@ -122,12 +165,167 @@ def check_command(options: argparse.Namespace) -> int:
     errors = sum(d.severity == "error" for d in found)
     if options.json:
         print_json([d.to_json() for d in found], indent=2)
+    elif options.sarif:
+        from hwlang.sarif import sarif
+
+        print_json(sarif(found), indent=2)
     else:
-        report(found)
+        report(found[:MOST_SHOWN])
+        if len(found) > MOST_SHOWN:
+            print(f"... and {len(found) - MOST_SHOWN:,} more: `--json` prints all of them", file=sys.stderr)
+        if found:
+            print(summary(found), file=sys.stderr)
         if not errors:
             count = len(options.files)
             print(f"{count} file{'s' if count > 1 else ''} checked, no errors")
     return BAD if errors else OK
+
+
+# --- hw explain ------------------------------------------------------------------------------------------------------
+
+
+def explain_command(options: argparse.Namespace) -> int:
+    if CODE.fullmatch(options.what):
+        return explain_code(options.what.upper())
+    if re.fullmatch(r"HW\d+", options.what, re.IGNORECASE) and not Path(options.what).exists():
+        raise Usage(f"`{options.what}` is no code and no file: codes look like HW201")
+    return explain_program(options)
+
+
+def explain_code(code: str) -> int:
+    """Print the page on a code."""
+    from hwlang.explanations import EXPLANATIONS, explain
+
+    if code not in EXPLANATIONS:
+        close = closest(code, EXPLANATIONS)
+        raise Usage(f"there is no code {code}" + (f": did you mean {close}?" if close else ""))
+    print(explain(code))
+    return OK
+
+
+def explain_program(options: argparse.Namespace) -> int:
+    """Print how a program will run."""
+    file, name = split_target(options.what)
+    program = api.load(file, name)
+    resolved = next(each for each in check_file(file).programs if each.name == program.name)
+    from hwlang.explain import overview
+    from hwruntime.errors import HwError
+
+    try:
+        given = read_params(options.params, program)
+        counter = token_counter(options, program) if options.tokens else None
+        seen = overview(resolved, program.compiled, given, options.workers, counter)
+        plan = pass_arrays(options, program, given, counter) if options.plan else None
+    except HwError as error:
+        report([as_diagnostic(error, program)])
+        return exit_code(error)
+    if options.json:
+        from hwlang.explain import as_json
+
+        print_json(as_json(seen, counter, plan), indent=2)
+    else:
+        from hwlang.tables import Page
+
+        page = Page(make_console())
+        page.overview(seen, counter)
+        if plan:
+            page.arrays(plan)
+    return OK
+
+
+def token_counter(options: argparse.Namespace, program: api.Program) -> Counter:
+    """What counts tokens: with the tokenizer of `--model`, else of the program's model. Raises `ModelError`."""
+    from hwlang.headroom import Counter, defaults
+    from hwruntime.checkpoint import open_tokenizer
+
+    model = options.model or program.compiled.model or "tiny"
+    tokenizer, context = open_tokenizer(model, options.trust_remote_code)
+    return Counter(model, tokenizer, context, defaults(program.compiled))
+
+
+def pass_arrays(
+    options: argparse.Namespace, program: api.Program, given: Mapping[str, Value], counter: Counter | None
+) -> Arrays:
+    """The plan of a pass: with a model's tokenizer where one was asked for, else one token a word."""
+    from hwlang.arrays import arrays
+    from hwruntime.scripted import WordTokenizer
+
+    if counter is None and options.model:
+        counter = token_counter(options, program)
+    tokenizer = counter.tokenizer if counter else WordTokenizer()
+    return arrays(program.compiled, given, options.workers, tokenizer)
+
+
+# --- hw test ---------------------------------------------------------------------------------------------------------
+
+
+def test_command(options: argparse.Namespace) -> int:
+    from hwlang.cases import cases_of
+
+    checked = [check_file(file) for file in options.files]
+    report([diagnostic for each in checked for diagnostic in each.diagnostics])
+    if any(each.errors for each in checked):
+        return BAD
+    from hwlang.testing import chosen
+
+    cases = chosen((case for each in checked for case in cases_of(each)), options.k)
+    if not cases:
+        raise Usage(f"no test has `{options.k}` in its name" if options.k else "there are no tests in these files")
+    from hwlang.verdicts import as_json, summary
+
+    started = time.monotonic()
+    verdicts = list(judged(cases, options))
+    if options.json:
+        print_json(as_json(verdicts), indent=2)
+    else:
+        print(summary(verdicts, time.monotonic() - started))
+    return OK if all(verdict.passed for verdict in verdicts) else FAILED
+
+
+def judged(cases: Sequence[Case], options: argparse.Namespace) -> Iterator[Verdict]:
+    """Run tests, and tell of each as soon as it is done."""
+    from hwlang.testing import engines, judge
+    from hwlang.verdicts import diagnostic, explained, line_of
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    load = engines(lambda name: api.Engine(name).runtime)
+    for case in cases:
+        verdict = judge(case, load, options.model)
+        yield verdict
+        if options.json:
+            continue
+        print(line_of(verdict), flush=True)
+        for failure in verdict.failures:
+            lines = [diagnostic(failure).render(in_colour(sys.stdout)), *(f"   {line}" for line in explained(failure))]
+            print("\n".join(map(str.rstrip, lines)), end="\n\n")
+
+
+# --- hw fmt ----------------------------------------------------------------------------------------------------------
+
+
+def fmt_command(options: argparse.Namespace) -> int:
+    from hwlang.fmt import STDIN, fmt
+
+    if STDIN in options.files and len(options.files) > 1:
+        raise Usage(f"`{STDIN}` (standard input) stands alone")
+    done = fmt(options.files, options.check, options.diff, report)
+    if done.failed:
+        return BAD
+    return FAILED if done.changed and (options.check or options.diff) else OK
+
+
+# --- hw lsp ----------------------------------------------------------------------------------------------------------
+
+
+def lsp_command(options: argparse.Namespace) -> int:
+    try:
+        from hwlang.server import serve
+    except ModuleNotFoundError as error:
+        if error.name not in ("pygls", "lsprotocol"):
+            raise
+        raise Usage("the language server needs pygls: `pip install 'hwlang[lsp]'`") from None
+    serve()
+    return OK
 
 
 # --- hw run ----------------------------------------------------------------------------------------------------------
@@ -304,6 +502,7 @@ def load_engine(options: argparse.Namespace, program: api.Program) -> RuntimeEng
             device=options.device,
             dtype=options.dtype,
             kv_tokens=options.kv_tokens,
+            kv_dtype=options.kv_dtype,
             trust_remote_code=options.trust_remote_code,
         ).runtime
     if options.verbose:
@@ -400,16 +599,14 @@ def exit_code(error: HwError) -> int:
 
 def report(diagnostics: Sequence[Diagnostic]) -> None:
     """Print diagnostics to stderr, in colour on a terminal."""
+    colour = in_colour(sys.stderr)
     for diagnostic in diagnostics:
-        if not sys.stderr.isatty():
-            print(diagnostic.render(), file=sys.stderr)
-            continue
-        from rich.text import Text
+        print(diagnostic.render(colour), file=sys.stderr, end="\n\n" if colour else "\n")
 
-        head, *rest = diagnostic.render().split("\n")
-        console = make_console(stderr=True)
-        console.print(Text(head, style="bold red" if diagnostic.severity == "error" else "bold yellow"))
-        console.print(Text("\n".join(rest)), end="\n\n")
+
+def in_colour(stream: TextIO) -> bool:
+    """Whether to write colours: on a terminal that has them, unless NO_COLOR (https://no-color.org) is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 if __name__ == "__main__":

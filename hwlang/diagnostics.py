@@ -10,62 +10,28 @@
 `messages.MESSAGES` has every code with an example that fails with it.
 """
 
-import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Literal
+
+from hwlang.snippets import Mark, Row, rows, shown
+from hwlang.source import NOWHERE as NOWHERE
+from hwlang.source import Source as Source
+from hwlang.source import Span as Span
+from hwlang.suggestions import closest
 
 Severity = Literal["error", "warning"]
 
-WINDOW = 100  # columns of a source line that are shown at most
-BEFORE_SPAN = 40  # columns shown before the span when a line is cut
-TAB = 4
 GUESSES = 20  # "did you mean" is looked for in the first so many problems
 
 
 @dataclass(frozen=True)
-class Source:
-    """The text of one file. `file` is its name in messages, `path` where it is; `None` for a text that is no file."""
+class Label:
+    """A second place that a diagnostic points at, and what is there."""
 
-    file: str
-    text: str = field(repr=False)
-    path: Path | None = None
-
-    @property
-    def folder(self) -> Path | None:
-        """Where its `file "..."` and `import "..."` are looked for."""
-        return self.path.parent if self.path else None
-
-    @cached_property
-    def lines(self) -> list[str]:
-        return self.text.split("\n")
-
-    def line(self, number: int) -> str:
-        """Line `number`, counted from 1, without its line end; empty where there is none."""
-        return self.lines[number - 1].rstrip("\r") if 0 < number <= len(self.lines) else ""
-
-
-NO_SOURCE = Source("<program>", "")
-
-
-@dataclass(frozen=True, order=True)
-class Span:
-    """A stretch of source: 1-based lines and columns, the end column exclusive. Line 0 is "the file as a whole"."""
-
-    line: int
-    column: int
-    end_line: int
-    end_column: int
-    source: Source = field(default=NO_SOURCE, compare=False, repr=False)
-
-    def __bool__(self) -> bool:
-        return self.line > 0
-
-
-NOWHERE = Span(0, 0, 0, 0)
+    span: Span
+    text: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +43,7 @@ class Diagnostic:
     span: Span = NOWHERE
     help: str | None = None
     severity: Severity = "error"
+    labels: tuple[Label, ...] = ()
 
     @property
     def file(self) -> str:
@@ -96,26 +63,67 @@ class Diagnostic:
             "help": self.help,
         }
 
-    def render(self) -> str:
-        """The diagnostic with its source line and carets under the span, as plain text."""
-        head = f"{self.severity}[{self.code}]: {self.message}"
-        if not self.span:
-            return "\n".join([head, f"  --> {self.file}", *self._help_lines(" ")])
-        gutter = " " * len(str(self.span.line))
-        line, marks = excerpt(self.span)
-        return "\n".join(
-            [
-                head,
-                f"{gutter} --> {self.file}:{self.span.line}:{self.span.column}",
-                f"{gutter}  |",
-                f" {self.span.line} | {line}".rstrip(),
-                f"{gutter}  | {marks}",
-                *self._help_lines(f"{gutter} "),
-            ]
-        )
+    def render(self, colour: bool = False) -> str:
+        """The diagnostic with its source lines and carets under the span; in `colour` for a terminal."""
+        paint = PAINT[self.severity] if colour else PLAIN
+        head = f"{paint.head}{self.severity}[{self.code}]{paint.bold}: {self.message}{paint.off}"
+        files = self._marks()
+        width = max(len(str(mark.span.end_line)) for marks in files.values() for mark in marks)
+        gutter = " " * width
+        lines = [head]
+        for number, marks in enumerate(files.values()):
+            span = marks[0].span
+            place = f"{span.source.file}:{span.line}:{span.column}" if span else span.source.file
+            lines.append(f"{gutter} {paint.dim}{'-->' if number == 0 else ':::'}{paint.off} {place}")
+            if span:
+                lines.append(f"{gutter}  {paint.dim}|{paint.off}")
+                lines += [paint.row(row, width) for row in rows(marks)]
+        if self.help:
+            lines.append(f"{gutter}{'  ' if self.span else ' '}{paint.dim}={paint.off} help: {self.help}")
+        return "\n".join(lines)
 
-    def _help_lines(self, gutter: str) -> list[str]:
-        return [f"{gutter} = help: {self.help}"] if self.help else []
+    def _marks(self) -> dict[str, list[Mark]]:
+        """What to show of each file, its own first."""
+        files = {self.file: [Mark(self.span, main=True)]}
+        for label in self.labels if self.span else ():
+            files.setdefault(label.span.source.file, []).append(Mark(label.span, label.text))
+        return files
+
+
+@dataclass(frozen=True)
+class Paint:
+    """How a terminal is told of colours: the escape codes, all empty for plain text."""
+
+    head: str = ""
+    bold: str = ""
+    dim: str = ""
+    second: str = ""
+    off: str = ""
+
+    def row(self, row: Row, width: int) -> str:
+        if row.gap:
+            return f"{self.dim}...{self.off}"
+        number = str(row.number) if row.number else ""
+        text = row.text if row.number else f"{self.head if row.main else self.second}{row.text}{self.off}"
+        return f" {self.dim}{number:>{width}} |{self.off} {text}".rstrip()
+
+
+PLAIN = Paint()
+_COLOURS = Paint("\x1b[1;31m", "\x1b[39m", "\x1b[34m", "\x1b[36m", "\x1b[0m")
+PAINT = {"error": _COLOURS, "warning": replace(_COLOURS, head="\x1b[1;33m")}
+
+
+def summary(diagnostics: Sequence[Diagnostic]) -> str:
+    """`2 errors, 1 warning in 1 file`"""
+    errors = sum(d.severity == "error" for d in diagnostics)
+    counts = [(errors, "error"), (len(diagnostics) - errors, "warning")]
+    files = len({d.file for d in diagnostics})
+    told = ", ".join(plural(count, what) for count, what in counts if count)
+    return f"{told} in {plural(files, 'file')}"
+
+
+def plural(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 class CompileError(Exception):
@@ -134,32 +142,27 @@ class Report:
 
     def __init__(self, problems: Iterable[Diagnostic] = ()) -> None:
         self.problems = list(problems)
+        self._guesses = 0
 
-    def error(self, code: str, span: Span, message: str, help: str | None = None) -> None:
-        self.problems.append(Diagnostic(code, message, span, help))
+    def error(self, code: str, span: Span, message: str, help: str | None = None, labels: Iterable[Label] = ()) -> None:
+        self.problems.append(Diagnostic(code, message, span, help, labels=tuple(labels)))
 
     def warning(self, code: str, span: Span, message: str, help: str | None = None) -> None:
         self.problems.append(Diagnostic(code, message, span, help, "warning"))
 
     def suggestion(self, name: str, candidates: Iterable[str]) -> str | None:
         """A help for a name that is not known. Only for the first problems: the search takes time."""
-        if len(self.problems) >= GUESSES:
+        if self._guesses >= GUESSES:
             return None
-        close = closest(name, islice(candidates, 500), 0.6)
+        self._guesses += 1
+        close = closest(name, islice(candidates, 500))
         return f"did you mean `{close}`?" if close else None
 
 
-def closest(word: str, candidates: Iterable[str], alike: float) -> str | None:
-    """The candidate that is most like a word, if it is as much `alike` (0 to 1)."""
-    import difflib  # only programs with errors need it
-
-    return next(iter(difflib.get_close_matches(word[:40], list(candidates), 1, alike)), None)
-
-
 def in_order(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Sorted by file (in the order of their first diagnostic) and position, each once."""
+    """Sorted by file (in the order of their first diagnostic) and position, one of a code at each place."""
     files = {file: i for i, file in enumerate(dict.fromkeys(d.file for d in diagnostics))}
-    unique = {(d.file, d): d for d in diagnostics}.values()
+    unique = {(d.file, d.code, d.span): d for d in reversed(diagnostics)}.values()
     return tuple(sorted(unique, key=lambda d: (files[d.file], d.span, d.code)))
 
 
@@ -167,50 +170,3 @@ def quoted(text: str, limit: int = 40) -> str:
     """A piece of source for a message: in backquotes, on one line, not longer than `limit`."""
     short = text if len(text) <= limit else text[: limit - 1] + "…"
     return "`" + "".join(map(shown, short.replace("\n", "\\n"))) + "`"
-
-
-# --- Source lines ----------------------------------------------------------------------------------------------------
-
-
-def excerpt(span: Span) -> tuple[str, str]:
-    """The first line of a span as it is shown, and the carets below it."""
-    line = span.source.line(span.line)
-    start = min(span.column - 1, len(line))
-    end = span.end_column - 1 if span.end_line == span.line else len(line)
-    first, last = window(line, start)
-    cells = [shown(c) for c in line[first:last]]
-    cut = (["…"] if first else []) + cells + (["…"] if last < len(line) else [])
-    before = cut[: start - first + bool(first)]
-    under = cells[start - first : max(end, start + 1) - first]
-    return "".join(cut), " " * columns(before) + "^" * max(1, columns(under))
-
-
-def window(line: str, start: int) -> tuple[int, int]:
-    """Which characters of a line to show: all of a short one, else about `WINDOW` columns around `start`."""
-    if len(line) <= WINDOW and columns(map(shown, line)) <= WINDOW:
-        return 0, len(line)
-    first = start
-    while first > 0 and columns(map(shown, line[first - 1 : start])) <= BEFORE_SPAN:
-        first -= 1
-    last = start
-    while last < len(line) and columns(map(shown, line[first : last + 1])) <= WINDOW:
-        last += 1
-    return first, last
-
-
-def shown(char: str) -> str:
-    """A character as a terminal can show it: no control, format or surrogate characters, tabs as spaces."""
-    if char == "\t":
-        return " " * TAB
-    return "\ufffd" if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") else char
-
-
-def columns(cells: "Sequence[str] | map[str]") -> int:
-    """How many columns of a terminal this text takes: East Asian wide characters take two, combining marks none."""
-    return sum(_width(char) for cell in cells for char in cell)
-
-
-def _width(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1

@@ -1,10 +1,11 @@
 """The names of a program: what each stands for, what is done with it, and names that are not declared."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 from typing import Literal
 
-from hwlang.diagnostics import Report, Span, quoted
+from hwlang.diagnostics import Diagnostic, Label, Report, Span, in_order, quoted
 from hwlang.syntax import Name
 
 # Words that the grammar has a use for where a name could stand too, and the holes that every program has.
@@ -13,6 +14,8 @@ RESERVED = frozenset(
     | {"scratchpad", "sees", "layout", "begin", "step", "forbid", "stop", "max", "paused", "sampling", "match", "json"}
     | {"on", "every", "start", "end", "say", "ask", "post", "move", "clear", "pause", "resume"}
 )
+
+MAX_LABELS = 20  # other uses of a name that are pointed at
 
 Kind = Literal["parameter", "text", "scratchpad", "stream", "worker"]
 KINDS: tuple[Kind, ...] = ("parameter", "text", "scratchpad", "stream", "worker")
@@ -24,26 +27,31 @@ class Names:
     def __init__(self, report: Report) -> None:
         self.report = report
         self.declared: dict[str, tuple[Kind, Name]] = {}
+        self._kinds: dict[str, set[Kind]] = {}  # more than one where a name is declared twice
+        self._missing: dict[tuple[str, bool], list[Diagnostic]] = {}  # by name, roles apart: each use of it
         self.private: dict[str, str] = {}  # a private pad's name -> a worker that has it
         self.used: set[str] = set()
         self.seen: dict[str, Span] = {}  # shared pads in a view or as the answer
         self.written: set[str] = set()  # shared pads
+        self.no_steps: dict[object, list[Diagnostic]] = {}  # by body: what needs steps where there are none
         self.unknown: set[str] = set()  # what the names that are not declared should have been
 
     def declare(self, kind: Kind, name: Name) -> None:
         wrong = reserved(name, self.report)
         if wrong or name.value in self.declared:
             self.used.add(name.value)  # one slip, one message: it is not "never used" as well
+        self._kinds.setdefault(name.value, set()).add(kind)
         if name.value not in self.declared:
             self.declared[name.value] = kind, name
             return
         other, first = self.declared[name.value]
-        where = place(first.span, name.span)
+        where, labels = place(first.span, name.span), first_here(first.span)
         if kind == other == "worker":
             message = f"two workers {quoted(name.value)} would write one block; the first is {where}"
-            self.report.error("HW202", name.span, message, "give each worker a name of its own")
+            self.report.error("HW202", name.span, message, "give each worker a name of its own", labels)
         else:
-            self.report.error("HW102", name.span, f"{quoted(name.value)} is the name of a {other} already, {where}")
+            message = f"{quoted(name.value)} is the name of a {other} already, {where}"
+            self.report.error("HW102", name.span, message, labels=labels)
 
     def kind_of(self, name: str) -> Kind | None:
         """What a name stands for; None where it is not declared."""
@@ -52,10 +60,10 @@ class Names:
     def kinds(self) -> dict[str, Kind]:
         return {name: kind for name, (kind, _) in self.declared.items()}
 
-    def use(self, name: Name) -> Kind | None:
-        """What a name stands for; marks it as used."""
+    def use(self, name: Name, wanted: Kind | None = None) -> Kind | None:
+        """What a name stands for; marks it as used. Of a name that is declared twice, what is wanted."""
         self.used.add(name.value)
-        return self.kind_of(name.value)
+        return wanted if wanted in self._kinds.get(name.value, ()) else self.kind_of(name.value)
 
     def see_pad(self, name: Name) -> None:
         """Note that a shared scratchpad is read, by a view or as the answer."""
@@ -65,11 +73,39 @@ class Names:
         """Report a name that is not declared where there should be one of these kinds (or of `extra`)."""
         if "scratchpad" in kinds and name.value in self.private:
             message = f"the scratchpad {quoted(name.value)} is private to {quoted(self.private[name.value])}"
+            self.unknown |= {"scratchpad"} if kinds == ("scratchpad",) else set()
             self.report.error("HW203", name.span, message, "declare it in the program to share it")
             return
         self.unknown.add(what)
-        help = self.report.suggestion(name.value, chain(extra, self.of_kinds(kinds)))
-        self.report.error("HW101", name.span, f"there is no {what} {quoted(name.value)}", help)
+        help = None
+        if (name.value, False) not in self._missing:
+            help = self.report.suggestion(name.value, chain(extra, self.of_kinds(kinds)))
+        if help is None and what in ("scratchpad", "stream"):
+            help = f"declare it in the program: `{what} {name.value}`"
+        self.missing(name.value, Diagnostic("HW101", f"there is no {what} {quoted(name.value)}", name.span, help))
+
+    def missing(self, name: str, use: Diagnostic, role: bool = False) -> None:
+        """Note a use of a name that is not declared."""
+        self._missing.setdefault((name, role), []).append(use)
+
+    def needs_steps(self, body: object, problem: Diagnostic) -> None:
+        """Note what cannot be as the worker's body has no steps; without a body it is reported at once."""
+        if body is None:
+            self.report.problems.append(problem)
+        else:
+            self.no_steps.setdefault(body, []).append(problem)
+
+    def tell_missing(self) -> None:
+        """Report the names that are not declared, each once: at its first use, the others are labels."""
+        for uses in self._missing.values():
+            first, *others = in_order(uses)
+            help = next((use.help for use in uses if use.help), None)
+            labels = tuple(Label(use.span, "used here, too") for use in others if use.span != first.span)
+            self.report.problems.append(replace(first, help=help, labels=labels[:MAX_LABELS]))
+        for needs in self.no_steps.values():  # one slip: the `step` that is not there
+            first, *others = in_order(needs)
+            labels = tuple(Label(each.span, "nor does this") for each in others)
+            self.report.problems.append(replace(first, labels=labels[:MAX_LABELS]))
 
     def of_kinds(self, kinds: tuple[Kind, ...]) -> Iterable[str]:
         return (name for name, (kind, _) in self.declared.items() if kind in kinds)
@@ -88,6 +124,11 @@ def reserved(name: Name, report: Report) -> bool:
     if name.value in RESERVED:
         report.error("HW104", name.span, f"{quoted(name.value)} has a meaning of its own and cannot be a name")
     return name.value in RESERVED
+
+
+def first_here(first: Span) -> tuple[Label, ...]:
+    """The label of the first of two declarations."""
+    return (Label(first, "first written here"),) if first else ()
 
 
 def place(first: Span, second: Span) -> str:

@@ -5,9 +5,9 @@ from typing import TypeVar
 from hwlang import syntax
 from hwlang.clauses import ClauseCheck
 from hwlang.crew import Body, Resolved
-from hwlang.diagnostics import Report, quoted
+from hwlang.diagnostics import Label, Report, Span, quoted
 from hwlang.files import Files
-from hwlang.names import Names
+from hwlang.names import MAX_LABELS, Names, first_here
 from hwlang.rules import RuleCheck, never_resumed
 from hwlang.syntax import Name, String
 from hwlang.texts import MAX_SIZE, Fill, Texts, plain
@@ -40,6 +40,7 @@ class ProgramCheck:
         self._bodies()
         self._syncs()
         self._answer()
+        self.names.tell_missing()
         if self.texts.too_large:
             message = f"written out, this program has more than {MAX_SIZE} parts"
             self.report.error("HW008", self.program.name.span, message)
@@ -68,12 +69,13 @@ class ProgramCheck:
                         self.names.declare("worker", name)
 
     def _once(self) -> None:
-        seen: set[type] = set()
+        seen: dict[type, Span] = {}
         for node in self.program.declarations:
             if isinstance(node, syntax.Model | syntax.Sampling | syntax.Budget | syntax.Answer):
                 if type(node) in seen:
-                    self.report.error("HW103", node.span, f"`{type(node).__name__.lower()}` is given twice")
-                seen.add(type(node))
+                    word, labels = type(node).__name__.lower(), first_here(seen[type(node)])
+                    self.report.error("HW103", node.span, f"`{word}` is given twice", labels=labels)
+                seen.setdefault(type(node), node.span)
 
     def _defaults(self) -> None:
         for param in self.program.params:
@@ -117,7 +119,7 @@ class ProgramCheck:
             self.clauses.actions(sync.actions)
             if not sync.actions:
                 self.report.warning("HW306", sync.span, "this sync does nothing")
-            if not steps and crew:
+            if not steps and crew and not self.names.no_steps:
                 help = "a sync is done when a worker ends a step: give the workers `step until ...`"
                 self.report.error("HW301", sync.span, "this never happens: no worker has steps", help)
             fill = Fill(step=len(steps) == len(crew) or not steps)
@@ -138,7 +140,7 @@ class ProgramCheck:
                     self.clauses.at_least_one(answer.otherwise.max_tokens)
 
     def _answer_name(self, name: Name) -> None:
-        kind = self.names.use(name)
+        kind = self.names.use(name, "scratchpad")
         if kind == "scratchpad":
             self.names.see_pad(name)
         elif kind is None:
@@ -168,10 +170,14 @@ class ProgramCheck:
     def _paused(self) -> None:
         if self.names.unknown & {"worker", "role"}:
             return
+        waiting: dict[Body, list[Name]] = {}
         for one in never_resumed(self.workers.crew, self._each(syntax.Sync)):
-            name = one.name.value
-            message = f"the worker {quoted(name)} starts paused, and nothing can resume it"
-            self.report.error("HW302", one.name.span, message, f"add `resume {name}` to a rule of a worker that runs")
+            waiting.setdefault(one.body, []).append(one.name)
+        for name, *others in waiting.values():
+            message = f"the worker {quoted(name.value)} starts paused, and nothing can resume it"
+            help = f"add `resume {name.value}` to a rule of a worker that runs"
+            labels = [Label(each.span, "nor this one") for each in others[:MAX_LABELS]]
+            self.report.error("HW302", name.span, message, help, labels)
 
     def _resolved(self) -> Resolved:
         return Resolved(

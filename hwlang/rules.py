@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hwlang import syntax
-from hwlang.clauses import group_count
 from hwlang.crew import Body, Member, all_actions
-from hwlang.diagnostics import Report, quoted
+from hwlang.diagnostics import Diagnostic, Report, quoted
 from hwlang.names import Names
+from hwlang.regexes import group_count
 from hwlang.syntax import Name
 from hwlang.texts import Fill, Texts
 
@@ -25,7 +25,8 @@ class RuleCheck:
         counts = [group_count(t.regex) if isinstance(t, syntax.Matches) else 0 for t in rule.triggers]
         for trigger in rule.triggers:
             self._trigger(trigger, one)
-        self.actions(rule.actions, Fill(step=one.body.step is not None, groups=min(counts)))
+        stepless = one.body if one.body.step is None else None
+        self.actions(rule.actions, Fill(step=one.body.step is not None, groups=min(counts), stepless=stepless))
 
     # Triggers
 
@@ -44,10 +45,11 @@ class RuleCheck:
     def _needs_steps(self, trigger: syntax.Trigger, one: Member) -> None:
         if one.body.step is None:
             message = f"this never happens: the worker {quoted(one.name.value)} has no steps"
-            self.report.error("HW301", trigger.span, message, 'add `step until "\\n\\n"` or the like')
+            help = 'add `step until "\\n\\n"` or the like'
+            self.names.needs_steps(one.body, Diagnostic("HW301", message, trigger.span, help))
 
     def _stream(self, name: Name) -> None:
-        kind = self.names.use(name)
+        kind = self.names.use(name, "stream")
         if kind is None:
             self.names.undefined(name, "stream", ("stream",), ("step", "every", "start", "end"))
         elif kind != "stream":
@@ -80,22 +82,25 @@ class RuleCheck:
         if name.value in self.pads:
             self.written |= {name.value} if writes else set()
             return
-        match self.names.use(name):
+        match self.names.use(name, "scratchpad"):
             case "scratchpad":
                 self.names.written |= {name.value} if writes else set()
             case None:
                 self.names.undefined(name, "scratchpad", ("scratchpad",), self.pads)
             case "worker":
                 message = f"only the worker {quoted(name.value)} itself writes its block"
+                self.names.unknown.add("scratchpad")
                 self.report.error("HW202", name.span, message, "write to a scratchpad that both see")
             case kind:
+                self.names.unknown.add("scratchpad")
                 self.report.error("HW106", name.span, f"{quoted(name.value)} is a {kind}; a scratchpad is needed here")
 
     def _worker(self, name: Name) -> None:
-        kind = self.names.use(name)
+        kind = self.names.use(name, "worker")
         if kind is None:
             self.names.undefined(name, "worker", ("worker",), ("self",))
         elif kind != "worker":
+            self.names.unknown.add("worker")
             self.report.error("HW106", name.span, f"{quoted(name.value)} is a {kind}; a worker is needed here")
 
 

@@ -134,7 +134,15 @@ class Program(Node):
     declarations: tuple["Declaration", ...] = ()
 
 
-Item: TypeAlias = Version | Import | Role | Program
+class Test(Node):
+    """`test PROGRAM "TITLE" { CLAUSES }`"""
+
+    program: Name
+    title: String
+    clauses: tuple["TestClause", ...] = ()
+
+
+Item: TypeAlias = Version | Import | Role | Program | Test
 
 
 class File(Node):
@@ -153,6 +161,10 @@ class File(Node):
     @property
     def programs(self) -> tuple[Program, ...]:
         return tuple(item for item in self.items if isinstance(item, Program))
+
+    @property
+    def tests(self) -> tuple[Test, ...]:
+        return tuple(item for item in self.items if isinstance(item, Test))
 
 
 # --- Declarations of a program ---------------------------------------------------------------------------------------
@@ -459,3 +471,59 @@ class On(Node):
 Clause: TypeAlias = (
     Scratchpad | Sees | Layout | Begin | Step | Forbid | StopAt | MaxTokens | Paused | Sampling | Match | Json | On
 )
+
+
+# --- Clauses of a test -----------------------------------------------------------------------------------------------
+
+
+class Setting(Node):
+    """`NAME = VALUE` or `NAME = file "..."`: what a parameter is."""
+
+    name: Name
+    value: Value | Included
+
+
+class Given(Node):
+    """`given SETTINGS`"""
+
+    settings: tuple[Setting, ...]
+
+
+class Says(Node):
+    """`says WORKER TEXTS`: what a worker of the scripted model writes, one text after the other."""
+
+    worker: Name
+    texts: tuple[String, ...]
+
+
+class Picks(Node):
+    """`picks CHOICE at QUESTION`: what the scripted model chooses where an `ask` has this text."""
+
+    choice: String
+    question: String
+
+
+class Feed(Node):
+    """`feed STREAM TEXT after N passes`"""
+
+    stream: Name
+    text: String
+    after: Number
+
+
+class Expect(Node):
+    """`expect NAME TEXT`, `expect NAME of WORKER /regex/`, `expect NAME contains TEXT`, `expect NAME lacks TEXT`"""
+
+    what: Name
+    worker: Name | None
+    how: Literal["is", "contains", "lacks"]
+    value: String | Regex
+
+
+class ExpectPasses(Node):
+    """`expect max N passes`"""
+
+    most: Number
+
+
+TestClause: TypeAlias = Given | Model | Budget | Option | Says | Picks | Feed | Expect | ExpectPasses

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from hwlang import syntax
-from hwlang.diagnostics import Report, Span, quoted
+from hwlang.diagnostics import Diagnostic, Report, Span, quoted
 from hwlang.files import Files, Unreadable
 from hwlang.names import Kind, Names
 from hwlang.syntax import Hole, Parts, String
@@ -21,6 +21,7 @@ class Fill:
     name: bool = True
     step: bool = False
     groups: int = 0
+    stepless: object = None  # the body without steps that the text belongs to
 
 
 class Texts:
@@ -117,7 +118,8 @@ class Texts:
             self._group(hole, fill, span, within)
         elif hole.name == "step" and not fill.step:
             help = "`{{step}}` is filled in the texts of a worker with `step`, but not in its view"
-            self.report.error("HW107", span, f"nothing fills {braces(hole)}{within} here", help)
+            problem = Diagnostic("HW107", f"nothing fills {braces(hole)}{within} here", span, help)
+            self.names.needs_steps(fill.stepless, problem)
         elif hole.name == "name" and not fill.name:
             help = "`{{name}}` is a worker's name, and this text belongs to no worker"
             self.report.error("HW107", span, f"nothing fills {braces(hole)}{within} here", help)
@@ -144,9 +146,9 @@ class Texts:
             self.report.error("HW107", hole.span, message, f"a view has {quoted(hole.name)} as an entry of its own")
             return
         self.names.unknown.add("hole")
-        known = chain(("name", "step", "workers"), self.names.of_kinds(("parameter", "text")))
+        known = chain(self.names.of_kinds(("parameter", "text")), ("name", "step", "workers"))
         help = self.report.suggestion(hole.name, known)
-        self.report.error("HW107", hole.span, f"nothing fills {braces(hole)}", help)
+        self.names.missing(hole.name, Diagnostic("HW107", f"nothing fills {braces(hole)}", hole.span, help))
 
 
 def named_texts(program: syntax.Program) -> dict[str, syntax.Text]:

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from hwlang import syntax
 from hwlang.crew import Body, Member
-from hwlang.diagnostics import Report, quoted
-from hwlang.names import KINDS, Names
+from hwlang.diagnostics import Report, Span, quoted
+from hwlang.names import KINDS, Names, first_here
+from hwlang.suggestions import closest
 from hwlang.syntax import Name
 from hwlang.texts import Fill, Texts
 
@@ -50,11 +51,19 @@ class Views:
     def _own_last(self, entries: View) -> None:
         own = [entry for entry in entries if isinstance(entry, syntax.Own)]
         if len(own) > 1:
-            self.report.error("HW201", own[1].span, "a view has `self` once, at its end", "take this `self` away")
-        elif not isinstance(entries[-1], syntax.Own):
+            labels = first_here(own[0].span)
+            self.report.error("HW201", own[1].span, "a view has `self` once, at its end", "take one away", labels)
+        elif not isinstance(entries[-1], syntax.Own) and not self._nearly_own(entries):
             message = "the last entry of a view is the block that its worker writes, `self`"
             help = "move `self` to the end" if own else "add `, self` at the end"
             self.report.error("HW201", own[0].span if own else entries[-1].span, message, help)
+
+    def _nearly_own(self, entries: View) -> bool:
+        """Whether a misspelt `self` is the last entry: that is the one slip then."""
+        last = entries[-1]
+        if not isinstance(last, Name) or self.names.kind_of(last.value):
+            return False
+        return closest(last.value, ["self", "others", *self.names.declared]) == "self"
 
     # Layouts
 
@@ -106,13 +115,14 @@ class ViewCheck:
         self._others = any(isinstance(entry, syntax.Others) for entry in one.view)
 
     def run(self) -> None:
-        seen: set[str] = set()
+        seen: dict[str, Span] = {}
         for entry in self.one.view:
             self._entry(entry)
             for block in self._blocks(entry):
                 if block in seen:
-                    self.report.error("HW207", entry.span, f"{quoted(block)} is in this view already")
-                seen.add(block)
+                    labels = first_here(seen[block])
+                    self.report.error("HW207", entry.span, f"{quoted(block)} is in this view already", labels=labels)
+                seen.setdefault(block, entry.span)
 
     def _entry(self, entry: syntax.Entry) -> None:
         if isinstance(entry, syntax.Constant):

@@ -3,9 +3,9 @@
 from hwlang import syntax
 from hwlang.clauses import ClauseCheck
 from hwlang.crew import Body, Group, Member, by_kind, combined
-from hwlang.diagnostics import Report, Span, quoted
+from hwlang.diagnostics import Diagnostic, Report, Span, quoted
 from hwlang.files import Files, Unreadable
-from hwlang.names import Names, place, reserved
+from hwlang.names import Names, first_here, place, reserved
 from hwlang.rules import RuleCheck
 from hwlang.syntax import Name
 from hwlang.texts import Fill, Texts, plain
@@ -20,11 +20,12 @@ class Roles:
         self.used: set[str] = set()
         self.complete = True  # no import failed
 
-    def use(self, name: Name, report: Report) -> Body | None:
+    def use(self, name: Name, names: Names) -> Body | None:
         self.used.add(name.value)
         if name.value not in self.bodies and self.complete:
-            help = report.suggestion(name.value, self.bodies)
-            report.error("HW101", name.span, f"there is no role {quoted(name.value)}", help)
+            help = names.report.suggestion(name.value, self.bodies)
+            problem = Diagnostic("HW101", f"there is no role {quoted(name.value)}", name.span, help)
+            names.missing(name.value, problem, role=True)
         return self.bodies.get(name.value)
 
 
@@ -55,7 +56,7 @@ class CrewCheck:
 
     def _workers(self, node: WorkerNode) -> None:
         ClauseCheck(self.report).body(node.body)
-        role = self.roles.use(node.role, self.report) if node.role else Body()
+        role = self.roles.use(node.role, self.names) if node.role else Body()
         own = by_kind(node.body)
         self.texts.size += own.size and own.size + (role.size if role else 0)
         if role is None:
@@ -134,12 +135,13 @@ class MemberCheck:
         reserved(name, self.report)
         if name.value in self.names.declared:
             kind, first = self.names.declared[name.value]
-            where = place(first.span, name.span)
-            self.report.error("HW102", name.span, f"{quoted(name.value)} is the name of a {kind} already, {where}")
+            message = f"{quoted(name.value)} is the name of a {kind} already, {place(first.span, name.span)}"
+            self.report.error("HW102", name.span, message, labels=first_here(first.span))
             self._rules.written.add(name.value)  # one slip, one message: it is not "never used" as well
         elif name.value in self.pads:
-            where = place(self.pads[name.value].name.span, name.span)
-            self.report.error("HW102", name.span, f"{quoted(name.value)} is the name of a scratchpad already, {where}")
+            earlier = self.pads[name.value].name.span
+            message = f"{quoted(name.value)} is the name of a scratchpad already, {place(earlier, name.span)}"
+            self.report.error("HW102", name.span, message, labels=first_here(earlier))
         self.pads.setdefault(name.value, pad)
 
     def _texts(self) -> None:
@@ -148,7 +150,7 @@ class MemberCheck:
             if pad.text:
                 self.texts.check(pad.text, Fill())
         if begin:
-            self.texts.check(begin.text, Fill(step=step is not None))
+            self.texts.check(begin.text, Fill(step=step is not None, stepless=None if step else self.body))
         if step and step.prefix:
             self.texts.check(step.prefix, Fill(step=True))
         for text in (step.until if step else ()) + self.body.forbid + self.body.stop_at:

@@ -32,9 +32,11 @@ def test_mypy():
 
 
 def test_public_names():
-    names = {
-        "hwlang": ["CompileError", "Diagnostic", "Engine", "Program", "load", "parse"],
-    }
+    classes = "AsyncRun CallbackError CompileError Diagnostic Engine Program ProgramBuilder Run"
+    classes += " Scratchpad State Stream Text Worker"
+    words = "ask assistant clear end every in_context literal load me move others parse pause post program regex"
+    words += " resume say start step stop system user vote"
+    names = {"hwlang": [*classes.split(), *words.split()]}
     for module, expected in names.items():
         assert sorted(importlib.import_module(module).__all__) == expected
 

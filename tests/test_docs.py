@@ -1,7 +1,8 @@
 """Every command in README and docs is run, and prints what is written there.
 
-A `console` block holds commands behind `$ ` and what they print; `...` stands for anything on a line. An `hw` block
-whose first line is `# name.hw: ...` is that file for the blocks below it. A `python` block is run.
+A `console` block holds commands behind `$ ` and what they print; `...` stands for anything on a line, or for any lines.
+An `hw` or `python` block whose first line is `# name.hw: ...` or `# name.py: ...` is that file for the blocks below it;
+other `python` blocks are run.
 """
 
 import os
@@ -36,8 +37,9 @@ def run(command: str, folder: Path) -> str:
 
 
 def like(expected: str) -> str:
-    """A regex for output in which `...` stands for anything on a line."""
-    return ".*".join(re.escape(part) for part in expected.split("..."))
+    """A regex for output in which `...` stands for anything on a line, and alone on a line for any lines."""
+    pieces = expected.split("\n...\n")
+    return r"\n(?:.*\n)*".join(".*".join(map(re.escape, piece.split("..."))) for piece in pieces)
 
 
 def commands(text: str) -> list[tuple[str, str]]:
@@ -51,9 +53,9 @@ def test_commands_and_programs_of_a_page(page, tmp_path):
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")
     shutil.copytree(ROOT / "training", tmp_path / "training")
     for kind, text in blocks(page):
-        if kind == "hw" and (name := re.match(r"# (\w+\.hw)\b", text)):
+        if kind in ("hw", "python") and (name := re.match(r"# (\w+\.(hw|py))\b", text)):
             (tmp_path / name[1]).write_text(text)
-        if kind == "python":
+        elif kind == "python":
             subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=300)
         for command, expected in commands(text) if kind == "console" else []:
             printed = run(command, tmp_path)

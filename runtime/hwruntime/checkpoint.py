@@ -48,6 +48,17 @@ def open_checkpoint(name: str, *, device: str, dtype: str, trust_remote_code: bo
     return Checkpoint(name, model, ModelTokenizer(tokenizer, ends), context, [*why, context_why])
 
 
+def open_tokenizer(name: str, trust_remote_code: bool = False) -> tuple[ModelTokenizer, int]:
+    """A model's tokenizer and its longest view, without its weights. Raises `ModelError`."""
+    with quiet():
+        source = find_source(name, trust_remote_code)
+        config = source.config()
+        text_config = config.get_text_config(decoder=True)
+        context, _ = _context(text_config)
+        tokenizer = source.tokenizer(text_config.vocab_size)
+    return ModelTokenizer(tokenizer, frozenset({tokenizer.eos_token_id} - {None})), context
+
+
 def _context(config: PreTrainedConfig) -> tuple[int, str]:
     """The longest view, and why.
 

@@ -7,6 +7,7 @@ result = model.play(Session(program, inputs, model.tokenizer))
 import re
 from collections.abc import Mapping, Sequence
 
+from hwruntime.errors import RunError
 from hwruntime.result import Result
 from hwruntime.rows import Outcome, Row
 from hwruntime.session import Session
@@ -86,5 +87,10 @@ class ScriptedModel:
     def _choose(self, row: Row) -> int:
         question = self.tokenizer.decode(row.tokens)
         wanted = next((choice for text, choice in self._asks.items() if text in question), None)
+        if wanted is None:
+            return 0
         firsts = [self.tokenizer.decode([token]) for token in row.choices]
-        return firsts.index(self.tokenizer.decode(self.tokenizer.encode(wanted)[:1])) if wanted else 0
+        first = self.tokenizer.decode(self.tokenizer.encode(wanted)[:1])
+        if first not in firsts:
+            raise RunError(f'"{wanted}" is picked at "{question}", where the choices begin with {", ".join(firsts)}')
+        return firsts.index(first)

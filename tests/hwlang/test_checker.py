@@ -164,7 +164,7 @@ def test_declarations(declarations: str, entries: str, want: list[str]) -> None:
         ("program p(n: float = 1) { worker A { sees n, self } }", []),
         ("program p(n: bool = 1) { worker A { sees n, self } }", ["HW407 1:21"]),
         ('program p(n: str = "{{n}}") { worker A { sees n, self } }', ["HW107 1:21"]),
-        ('program p { worker A { sees "a", self on step or every 2 steps { stop } } }', ["HW301 1:42", "HW301 1:50"]),
+        ('program p { worker A { sees "a", self on step or every 2 steps { stop } } }', ["HW301 1:42"]),
         ('program p { worker A { sees "a", self on every 2 tokens at step { stop } } }', ["HW301 1:42"]),
         ('program p { worker A { sees "a", self on A { stop } } }', ["HW301 1:42"]),
         # private scratchpads
@@ -282,23 +282,23 @@ def chain(count: int, value: str) -> str:
 
 
 ROLE = 'role r { sees user "Go.", others, self step until "." on step { say "{{name}}" } }\n'
-LARGE_ROLE = 'role r { sees "a", self ' + 'on "x" { say "y" }\n' * 5_000 + "}\n"
+LARGE_ROLE = 'role r { sees "a", self ' + 'on "x" { say "y" }\n' * 2_900 + "}\n"
 LARGE = {
-    "workers": (ROLE + workers(10_000), set()),
-    "bodies": (ROLE + workers(5_000, '{ begin "Hi" }'), set()),
+    "workers": (ROLE + workers(7_000), set()),
+    "bodies": (ROLE + workers(3_500, '{ begin "Hi" }'), set()),
     "rules at the start": (
         "role r { sees others, self on start { pause self } "
-        + "on start { resume A0 pause A1 }\n" * 3_000
+        + "on start { resume A0 pause A1 }\n" * 2_500
         + "}\n"
-        + workers(10_000),
+        + workers(2_000),
         set(),
     ),
-    "large role": (LARGE_ROLE + workers(5_000, '{ begin "Hi" }'), {"HW008"}),
+    "large role": (LARGE_ROLE + workers(1_400, '{ begin "Hi" }'), {"HW008"}),
     "large text": (in_program('text a = "' + "{{name}}" * 9_000 + '"', "topic, " + "a, " * 9_000 + "self"), {"HW008"}),
-    "long chain of texts": (chain(9_000, "?"), set()),
+    "long chain of texts": (chain(5_900, "?"), set()),
     "billion laughs": (chain(60, "??"), {"HW008"}),
     "large texts in one": (
-        in_program('text a = "' + "{{b}}" * 90_000 + '" text b = "' + "{{name}}" * 9_000 + '"', "topic, a, self"),
+        in_program('text a = "' + "{{b}}" * 20_000 + '" text b = "' + "{{name}}" * 9_000 + '"', "topic, a, self"),
         {"HW008"},
     ),
     "unknown names": (in_program("", "topic, " + ", ".join(f"x{i}" for i in range(10_000)) + ", self"), {"HW101"}),
@@ -310,4 +310,4 @@ def test_large_programs_are_checked_in_time(name: str) -> None:
     source, codes = LARGE[name]
     start = time.process_time()
     assert {d.code for d in check_text(source).diagnostics} == codes
-    assert time.process_time() - start < 20  # seconds; a few at most on an idle machine, minutes if it were quadratic
+    assert time.process_time() - start < 4  # seconds; half of that at most on an idle machine

@@ -9,11 +9,16 @@ from hwlang.diagnostics import (
     Report,
     Source,
     Span,
-    columns,
-    excerpt,
     in_order,
     quoted,
 )
+from hwlang.snippets import Mark, columns, rows
+
+
+def excerpt(span: Span) -> tuple[str, str]:
+    """The first line of a span as it is shown, and the carets below it."""
+    line, carets, *_ = [row.text for row in rows([Mark(span, main=True)])]
+    return line, carets
 
 
 def diagnostic(line: str, column: int, end_column: int, help: str | None = None) -> Diagnostic:
@@ -113,6 +118,6 @@ def test_a_report_guesses_only_for_its_first_problems() -> None:
     report = Report()
     assert report.suggestion("histroy", ["board", "history"]) == "did you mean `history`?"
     assert report.suggestion("topic", ["board", "history"]) is None
-    for number in range(GUESSES):
-        report.error("HW101", Span(number + 1, 1, number + 1, 2), "there is no such name")
+    for _ in range(GUESSES):
+        report.suggestion("xyz", [])
     assert report.suggestion("histroy", ["board", "history"]) is None

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hwlang.checker import MAX_IMPORTS, check_file
+from hwlang.checker import LEAST, MAX_IMPORTS, check_file
+from hwlang.lexer import MAX_TOKENS
 from tests.hwlang.programs import in_program, in_worker
 
 
@@ -98,6 +99,14 @@ def test_imports_in_a_circle_and_in_a_long_row(folder: Path) -> None:
     for i in range(MAX_IMPORTS + 9):
         (folder / f"i{i}.hw").write_text(f'import "i{i + 1}.hw"')
     assert check_in(folder, 'import "i0.hw"') == ["HW405"]
+
+
+def test_very_many_imports_are_too_many(folder: Path) -> None:
+    count = MAX_TOKENS // LEAST + 9
+    for number in range(count):
+        (folder / f"r{number}.hw").write_text(f'role r{number} {{ sees "a", self }}')
+    imports = "\n".join(f'import "r{number}.hw"' for number in range(count))
+    assert check_in(folder, f"{imports}\nprogram p {{ worker A is r0 }}") == ["HW011"]
 
 
 def test_a_file_that_is_not_there() -> None:

@@ -1,0 +1,360 @@
+"""A run as Python sees it: its events while it goes on, its texts by name at any time.
+
+with math.stream(problem="...") as run:
+    for event in run:
+        ...
+run.state["Alice"], run.state.answer
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+from weakref import finalize
+
+if TYPE_CHECKING:
+    from hwruntime.batch import Run as RuntimeRun
+    from hwruntime.engine import Engine as RuntimeEngine
+    from hwruntime.program import Json
+    from hwruntime.result import Event, Reason, Result, Usage, WorkerResult
+
+    OnEvent = Callable[[Event], object]
+
+T = TypeVar("T")
+
+
+class CallbackError(Exception):
+    """An observer of a run raised an exception (`__cause__`), at this event of this worker. The run has ended.
+
+    >>> def watch(event):
+    ...     raise ValueError("enough")
+    >>> program = hw.parse('program p { worker Ann { sees "1) reverse abc Ann:", self max 4 tokens } }')
+    >>> try:
+    ...     program.run(on_event=watch)
+    ... except hw.CallbackError as error:
+    ...     print(error)
+    on_event failed at a `token` of worker `Ann`, pass 1: ValueError: enough
+    """
+
+    def __init__(self, event: Event, cause: Exception) -> None:
+        self.event = event
+        self.worker = event.worker
+        whose = "stream" if event.kind == "feed" else "worker"
+        what = f"{type(cause).__name__}: {cause}".rstrip(": ")
+        super().__init__(f"on_event failed at a `{event.kind}` of {whose} `{event.worker}`, pass {event.at}: {what}")
+
+
+@dataclass(frozen=True)
+class State(Mapping[str, str]):
+    """What a run has written: the texts of its workers and scratchpads by name, its answer, and how it ended.
+
+    `state["Alice"]` is everything in the worker's own voice, `state["history"]` what is in the scratchpad;
+    `state["Ann.notes"]` is a private one. `result` holds the same as plain data. A name that the run does not have
+    raises `KeyError`.
+
+    >>> state = hw.parse('program p { worker Ann { sees "1) reverse abc Ann:", self max 4 tokens } }').run()
+    >>> list(state), state.reason, state.answer
+    (['Ann'], 'done', None)
+    """
+
+    result: Result
+
+    def __getitem__(self, name: str) -> str:
+        worker = self.result.workers.get(name)
+        text = worker.text if worker else self.result.scratchpads.get(name)
+        if text is None:
+            known = ", ".join(f"`{each}`" for each in self)
+            raise KeyError(f"the run has no `{name}`: it has {known}")
+        return text
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.result.workers
+        yield from self.result.scratchpads
+
+    def __len__(self) -> int:
+        return len(self.result.workers) + len(self.result.scratchpads)
+
+    @property
+    def answer(self) -> str | None:
+        """What the program's `answer` found; None where it has none, or found nothing."""
+        return self.result.answer
+
+    @property
+    def reason(self) -> Reason:
+        """Why the run ended: answer, stopped, done, budget, stalled, context, cache or cancelled."""
+        return self.result.reason
+
+    @property
+    def passes(self) -> int:
+        """Passes of the model in which workers went on."""
+        return self.result.passes
+
+    @property
+    def seed(self) -> int:
+        """Of the run's random streams."""
+        return self.result.seed
+
+    @property
+    def program(self) -> str:
+        """The program's name."""
+        return self.result.program
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.result.model
+
+    @property
+    def usage(self) -> Usage:
+        """How many tokens there were, by where they came from."""
+        return self.result.usage
+
+    @property
+    def workers(self) -> dict[str, WorkerResult]:
+        """Of each worker: `text`, `tokens` (its length) and `steps` (how many it finished)."""
+        return self.result.workers
+
+    @property
+    def scratchpads(self) -> dict[str, str]:
+        """The texts of the scratchpads; a private one is called `WORKER.NAME`."""
+        return self.result.scratchpads
+
+    def to_json(self) -> dict[str, Json]:
+        """The object that `hw run --json` prints."""
+        return self.result.to_json()
+
+
+class Turns:
+    """Who may use an engine: one pass at a time, from whatever thread.
+
+    `left` are runs that nobody holds any more. Their pages are given back when the next one takes its turn, and not
+    by the garbage collector, which may come in the middle of a pass.
+    """
+
+    def __init__(self, engine: RuntimeEngine) -> None:
+        self.engine = engine
+        self.left: deque[RuntimeRun] = deque()
+        self._lock = Lock()
+
+    def __enter__(self) -> RuntimeEngine:
+        self._lock.acquire()
+        while self.left:
+            self.engine.finish(self.left.popleft())
+        return self.engine
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class Run(Iterator["Event"]):
+    """A run that is under way: iterate over its events as they happen.
+
+    It goes on as far as it is iterated over. Close it (`close`, `with`) to end it early: its part of the cache is free
+    then. An error that ends the run is raised from the iteration.
+
+    >>> program = hw.parse('program p { worker Ann { sees "1) reverse abc Ann:", self max 4 tokens } }')
+    >>> with program.stream() as run:
+    ...     kinds = [event.kind for event in run]
+    >>> kinds.count("token"), run.state.passes
+    (4, 4)
+    """
+
+    def __init__(self, turns: Turns, start: Callable[[RuntimeEngine], RuntimeRun]) -> None:
+        self._turns = turns
+        self._fed: deque[tuple[str, str]] = deque()
+        self._cancelled = False
+        with turns as engine:
+            self._run = start(engine)
+            self._events = deque(self._run.session.drain())
+            self._model = engine.model.name
+        self._left = finalize(self, turns.left.append, self._run)
+        self._left.atexit = False
+
+    def __next__(self) -> Event:
+        while not self.ready:
+            if not self.step():
+                raise StopIteration
+        return self._events.popleft()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are events that have not been looked at."""
+        return bool(self._events)
+
+    def step(self) -> bool:
+        """Do one pass; False where there was none to do."""
+        with self._turns as engine:
+            if not self._left.alive:
+                return False
+            try:
+                went_on = self._pass(engine)
+            except BaseException:
+                self._finish(engine)
+                raise
+            if not went_on:
+                self._finish(engine)
+            return went_on or self.ready
+
+    def feed(self, stream: str, text: str) -> None:
+        """Add text to one of the program's streams, before the next pass. Raises `InputError` if it has none such."""
+        if stream not in self._run.session.program.streams:
+            self._run.feed(stream, text)  # raises
+        self._fed.append((stream, text))
+
+    def cancel(self) -> None:
+        """End the run after the pass that is under way, with reason `cancelled`; the state keeps what there is."""
+        self._cancelled = True
+
+    def close(self) -> None:
+        """End the run now, if it has not ended, and give its part of the cache back."""
+        with self._turns as engine:
+            self._finish(engine)
+        self._events.clear()
+
+    @property
+    def state(self) -> State:
+        """What there is by now."""
+        with self._turns:
+            return State(self._run.session.result(self._model))
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _pass(self, engine: RuntimeEngine) -> bool:
+        while self._fed:
+            self._run.feed(*self._fed.popleft())
+        if self._cancelled:
+            self._run.cancel()
+        went_on = engine.step([self._run])
+        self._events.extend(self._run.session.drain())
+        return went_on
+
+    def _finish(self, engine: RuntimeEngine) -> None:
+        """Give the run's pages back; once or more often."""
+        if self._left.detach():
+            engine.finish(self._run)
+
+
+class AsyncRun:
+    """A run that is under way, for `async for`: its passes are made in a thread, so that the event loop goes on.
+
+    A task that is cancelled ends the run after the pass that is under way.
+
+    >>> import asyncio
+    >>> program = hw.parse('program p { worker Ann { sees "1) reverse abc Ann:", self max 4 tokens } }')
+    >>> async def tokens():
+    ...     async with program.astream() as run:
+    ...         return len([event async for event in run if event.kind == "token"]), run.state.passes
+    >>> asyncio.run(tokens())
+    (4, 4)
+    """
+
+    def __init__(self, start: Callable[[], Run]) -> None:
+        self._start = start
+        self._run: Run | None = None
+        self._before: list[Callable[[Run], object]] = []  # what was asked for before the run began
+        self._closed = False
+
+    def __aiter__(self) -> AsyncRun:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            event = None if self._closed else await self._next()
+        except BaseException:
+            self.close()
+            raise
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    def feed(self, stream: str, text: str) -> None:
+        """Add text to one of the program's streams, before the next pass. Raises `InputError` if it has none such."""
+        self._tell(lambda run: run.feed(stream, text))
+
+    def cancel(self) -> None:
+        """End the run after the pass that is under way, with reason `cancelled`; the state keeps what there is."""
+        self._tell(Run.cancel)
+
+    def close(self) -> None:
+        """End the run now, if it has not ended, and give its part of the cache back."""
+        self._closed = True
+        if self._run:
+            self._run.close()
+
+    @property
+    def state(self) -> State:
+        """What there is by now. Raises `RuntimeError` before the first event has been asked for."""
+        if self._run is None:
+            raise RuntimeError("the run has not begun: it does with the first `async for`")
+        return self._run.state
+
+    async def __aenter__(self) -> AsyncRun:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def _next(self) -> Event | None:
+        run = self._run if self._run else await in_thread(self._begin)
+        while not run.ready and await in_thread(run.step):
+            pass
+        return next(run) if run.ready else None
+
+    def _begin(self) -> Run:
+        self._run = self._start()
+        for order in self._before:
+            order(self._run)
+        return self._run
+
+    def _tell(self, order: Callable[[Run], object]) -> None:
+        if self._run is None:
+            self._before.append(order)
+        else:
+            order(self._run)
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Make a call in a thread. Nothing can stop a pass halfway: a cancellation waits for its end."""
+    import asyncio  # most programs do without
+
+    task = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at: asyncio need not tell
+        await asyncio.wait([task])
+        raise
+
+
+def finished(run: Run, on_event: OnEvent | None) -> State:
+    """A run's state at its end."""
+    with run:
+        for event in run:
+            tell(on_event, event)
+        return run.state
+
+
+async def finished_async(run: AsyncRun, on_event: OnEvent | None) -> State:
+    async with run:
+        async for event in run:
+            tell(on_event, event)
+        return run.state
+
+
+def tell(on_event: OnEvent | None, event: Event) -> None:
+    """Call an observer. Raises `CallbackError`."""
+    if on_event:
+        try:
+            on_event(event)
+        except Exception as error:
+            raise CallbackError(event, error) from error
