@@ -10,7 +10,7 @@
 `messages.MESSAGES` has every code with an example that fails with it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
@@ -76,8 +76,9 @@ class Diagnostic:
             place = f"{span.source.file}:{span.line}:{span.column}" if span else span.source.file
             lines.append(f"{gutter} {paint.dim}{'-->' if number == 0 else ':::'}{paint.off} {place}")
             if span:
+                written = _highlighter(span.source.file) if colour else str
                 lines.append(f"{gutter}  {paint.dim}|{paint.off}")
-                lines += [paint.row(row, width) for row in rows(marks)]
+                lines += [paint.row(row, width, written) for row in rows(marks)]
         if self.help:
             lines.append(f"{gutter}{'  ' if self.span else ' '}{paint.dim}={paint.off} help: {self.help}")
         return "\n".join(lines)
@@ -100,17 +101,25 @@ class Paint:
     second: str = ""
     off: str = ""
 
-    def row(self, row: Row, width: int) -> str:
+    def row(self, row: Row, width: int, written: Callable[[str], str] = str) -> str:
+        """A line of a snippet; `written` gives the source's own colours to what is of the source."""
         if row.gap:
             return f"{self.dim}...{self.off}"
         number = str(row.number) if row.number else ""
-        text = row.text if row.number else f"{self.head if row.main else self.second}{row.text}{self.off}"
+        text = written(row.text) if row.number else f"{self.head if row.main else self.second}{row.text}{self.off}"
         return f" {self.dim}{number:>{width}} |{self.off} {text}".rstrip()
 
 
 PLAIN = Paint()
 _COLOURS = Paint("\x1b[1;31m", "\x1b[39m", "\x1b[34m", "\x1b[36m", "\x1b[0m")
 PAINT = {"error": _COLOURS, "warning": replace(_COLOURS, head="\x1b[1;33m")}
+
+
+def _highlighter(file: str) -> Callable[[str], str]:
+    """The colours of a program's source; a Python file's lines stay plain."""
+    from hwlang.highlight import coloured  # for terminals alone: Pygments takes its time to load
+
+    return coloured if file.endswith(".hw") else str
 
 
 def summary(diagnostics: Sequence[Diagnostic]) -> str:

@@ -14,6 +14,7 @@ pytest.importorskip("pygments")
 
 from pygments.token import Comment, Error, Keyword, Name, String
 
+from hwlang.diagnostics import Diagnostic, Source, Span
 from hwlang.highlight import HwLexer, coloured
 from hwlang.lexer import lexicon
 
@@ -92,3 +93,15 @@ def test_the_extension_names_files_that_are_there() -> None:
     package = json.loads((EXTENSION / "package.json").read_text())["contributes"]
     files = [each["path"] for each in package["grammars"]] + [each["configuration"] for each in package["languages"]]
     assert all((EXTENSION / file).exists() for file in files)
+
+
+def test_source_lines_of_a_diagnostic_are_coloured_on_a_terminal() -> None:
+    """The same text without the codes; plain elsewhere, and for lines of Python."""
+    span = Span(1, 9, 1, 10, Source("a.hw", "program p { budget 3 passes }\n"))
+    problem = Diagnostic("HW101", "what is this", span)
+    coloured, plain = problem.render(colour=True), problem.render()
+    assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == plain
+    assert "\x1b" not in plain
+    assert "\x1b[34mbudget\x1b" in coloured
+    in_python = Diagnostic("HW101", "what is this", Span(1, 9, 1, 10, Source("a.py", "program.budget(3)\n")))
+    assert "program.budget(3)" in in_python.render(colour=True)
