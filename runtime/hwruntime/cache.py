@@ -3,6 +3,7 @@
 K/V of a token are stored once, at block-local positions, however many workers read them.
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -185,7 +186,12 @@ def put(stored: Tensor, slots: Tensor, new: Tensor) -> None:
     if stored.dtype.itemsize > 1:
         stored.index_copy_(1, slots, new.to(stored.dtype))
         return
-    limit = torch.finfo(stored.dtype).max
+    limit = largest(stored.dtype)
     if new.dtype != stored.dtype:
         new = new.clamp(-limit, limit).to(stored.dtype)
     stored[:, slots] = new  # torch copies by index in no dtype of 8 bits, and assigns in all
+
+
+def largest(dtype: torch.dtype) -> float:
+    """Where stored values are clamped to: beyond it, an 8-bit float is nan. Wider ones are not clamped."""
+    return torch.finfo(dtype).max if dtype.itemsize == 1 else math.inf

@@ -231,26 +231,29 @@ class FlashInferExecutor:
     def _on_device(self, launches: Mapping[Sight, Launch], plan: Plan, slots: list[int], seen: Seen) -> Pass:
         tokens = max(laid.tokens for laid in launches.values())
         spare = [self._pool.capacity] * (tokens - len(slots))
-        locals_ = self._tensor([-p for p in plan.locals] + [0] * len(spare))
         return Pass(
             tokens,
             order=torch.arange(tokens, dtype=torch.int32, device=self._model.device),
             slots=self._tensor([*slots, *spare]).long(),
-            back={} if self.rotated else {rotation: rotation.tables(locals_) for rotation in self._rotations},
+            back={} if self.rotated else self._tables([-p for p in plan.locals] + [0] * len(spare)),
             laid={sight: self._laid(launch) for sight, launch in launches.items()},
             seen=seen,
             prefills=self._eager,
         )
 
     def _laid(self, launch: Launch) -> Laid:
-        deltas = self._tensor(launch.deltas)
         return Laid(
             groups=launch.groups,
             rows=self._tensor(launch.rows),
             merge_indptr=self._tensor(launch.merge_indptr),
             merge_indices=self._tensor(launch.merge_indices),
-            tables={rotation: rotation.tables(deltas) for rotation in self._rotations},
+            tables=self._tables(launch.deltas),
         )
+
+    def _tables(self, deltas: Sequence[int]) -> dict[Rotation, Tables]:
+        """cos and sin for these rotations further on, for every rotation of the model."""
+        positions = self._tensor(deltas)
+        return {rotation: rotation.tables(positions) for rotation in self._rotations}
 
     def _keep(self, fresh: Pass, key: object) -> Pass:
         """The padded pass that stays for passes like this one, made to be this one."""

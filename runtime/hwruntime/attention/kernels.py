@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hwruntime.attention import Rotation
+from hwruntime.cache import put
 
 LOG2E = math.log2(math.e)
 LOWEST = -1e38  # below any score that counts, and finite: -inf - -inf would be nan
@@ -62,10 +63,8 @@ class TorchKernels:
         out[..., dim:] = 0
 
     def store(self, k: Tensor, v: Tensor, slots: Tensor, keys: Tensor, values: Tensor) -> None:
-        limit = largest(keys.dtype)
         for new, pool in ((k, keys), (v, values)):
-            rounded = new.clamp(-limit, limit).to(pool.dtype).transpose(0, 1)
-            pool[:, slots, : new.shape[-1]] = rounded
+            put(pool[..., : new.shape[-1]], slots.long(), new.transpose(0, 1))
 
     def merge(
         self, outs: Tensor, lses: Tensor, indptr: Tensor, indices: Tensor, sinks: Tensor | None, out: Tensor
@@ -78,11 +77,6 @@ class TorchKernels:
         total = _by_token("sum", weights, indptr) + torch.exp2(sink - top)
         parts = (outs[partials][..., : out.shape[-1]] * weights[..., None]).masked_fill(lse.isneginf()[..., None], 0)
         out.copy_(_by_token("sum", parts, indptr) / torch.where(total == 0, 1, total)[..., None])
-
-
-def largest(dtype: torch.dtype) -> float:
-    """Where stored values are clamped to: beyond it, an 8-bit float is nan. Wider ones are not clamped."""
-    return torch.finfo(dtype).max if dtype.itemsize == 1 else math.inf
 
 
 def _tokens(indptr: Tensor, count: int) -> Tensor:

@@ -10,7 +10,8 @@ import triton.language as tl
 from torch import Tensor
 
 from hwruntime.attention import Rotation
-from hwruntime.attention.kernels import LOG2E, LOWEST, largest
+from hwruntime.attention.kernels import LOG2E, LOWEST
+from hwruntime.cache import largest
 
 GATHERED = 1024  # elements that one program of `gather` moves: a few heads of one row
 BOTTOM = tl.constexpr(LOWEST)
