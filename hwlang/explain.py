@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from hwlang import syntax
 from hwlang.crew import Member, Resolved
 from hwlang.headroom import Counter
-from hwlang.printer import escaped
+from hwlang.printer import entry_text, escaped
 from hwlang.wording import actions_in_words, all_actions, quoted_text, text_of, trigger_in_words
 from hwruntime.answer import DEFAULT_ANSWER_TOKENS
 from hwruntime.inputs import active_workers, bind
@@ -206,7 +206,7 @@ class Crew:
             role=role,
             paused=worker.paused,
             layout=layout.kind if layout else None,
-            sees=", ".join(map(entry_in_words, member.view)),
+            sees=", ".join(entry_text(entry, spelt) for entry in member.view),
             clauses=dict(clauses(worker, self._own_values(worker))),
             view=view,
             rules=tuple(rule_row(rule, self._own_values(worker)) for rule in worker.rules),
@@ -335,20 +335,6 @@ def listed(texts: Iterable[Text], values: Mapping[str, Value]) -> str:
 def constant_in_words(constant: Constant, values: Mapping[str, Value]) -> str:
     role = "" if constant.role == "text" else f"{constant.role} "
     return role + quoted_text(text_of(constant.text, values))
-
-
-def entry_in_words(entry: syntax.Entry) -> str:
-    """An entry of a view as it is written, on one line."""
-    match entry:
-        case syntax.Constant(text, role, in_context):
-            opening = "in context " if in_context else "" if role == "text" else f"{role} "
-            return f"{opening}{spelt(text)}"
-        case syntax.Name(name):
-            return name
-        case syntax.Others():
-            return "others"
-        case syntax.Own():
-            return "self"
 
 
 def spelt(string: syntax.String) -> str:

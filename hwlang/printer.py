@@ -173,11 +173,12 @@ def clause_text(node: syntax.Clause) -> str:
             assert_never(node)
 
 
-def entry_text(entry: syntax.Entry) -> str:
+def entry_text(entry: syntax.Entry, spell: Callable[[syntax.String], str] | None = None) -> str:
+    """An entry of a view; its text by `spell` where that is given."""
     match entry:
         case syntax.Constant(text, role, in_context):
             opening = "in context " if in_context else "" if role == "text" else f"{role} "
-            return opening + string_text(text)
+            return opening + (spell or string_text)(text)
         case syntax.Name(name):
             return name
         case syntax.Others():
