@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN = .venv/bin
+PROPERTIES = mutations or checker or parser or printer or formatter or index or python or values or lexer or positions
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test explore lint docs clean
 
 # Two workers share six small problems, on the embedded model.
 demo: .venv/installed
@@ -10,6 +11,10 @@ demo: .venv/installed
 # The whole suite: tests, ruff, mypy and the import rules (they are tests, too).
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto
+
+# The tests of properties, with examples that were not tried before, five times as many.
+explore: .venv/installed-dev
+	$(BIN)/python -m pytest -n auto --hypothesis-profile explore tests/hwlang -k "$(PROPERTIES)"
 
 # The documentation, in site/; a warning is an error. The tests build it, too.
 docs: .venv/installed-dev

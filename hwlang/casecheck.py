@@ -1,15 +1,15 @@
 """The checks of tests: what a `test` names must be there in its program, and what it gives must fit."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from hwlang import syntax
 from hwlang.clauses import ClauseCheck
 from hwlang.crew import Resolved, all_actions
-from hwlang.diagnostics import Report, Span, quoted
+from hwlang.diagnostics import Diagnostic, Report, Span, quoted
 from hwlang.files import Files, Unreadable
-from hwlang.names import first_here, place
+from hwlang.names import Kind, Names, first_here, once, place
 from hwlang.programs import type_of
 from hwlang.texts import plain
 
@@ -22,6 +22,8 @@ class Known:
     """What a program has that a test can name."""
 
     resolved: Resolved
+    names: Names
+    missing: dict[str, list[Diagnostic]] = field(default_factory=dict)  # each use, in any test, of what it has not
 
     @cached_property
     def params(self) -> Mapping[str, syntax.Param]:
@@ -29,15 +31,15 @@ class Known:
 
     @cached_property
     def workers(self) -> Sequence[str]:
-        return [member.name.value for member in self.resolved.crew]
+        return list(self.names.of_kinds(("worker",)))
 
     @cached_property
     def pads(self) -> Sequence[str]:
-        return [name for name, kind in self.resolved.kinds.items() if kind == "scratchpad"]
+        return list(self.names.of_kinds(("scratchpad",)))
 
     @cached_property
     def streams(self) -> Sequence[str]:
-        return [name for name, kind in self.resolved.kinds.items() if kind == "stream"]
+        return list(self.names.of_kinds(("stream",)))
 
     @cached_property
     def choices(self) -> set[str]:
@@ -45,9 +47,10 @@ class Known:
         found = [ask for ask in self._asks() if isinstance(ask, syntax.Ask)]
         return {choice.text.literal for ask in found for choice in ask.choices}
 
-    def private(self, worker: str) -> Sequence[str]:
+    def private(self, worker: str) -> Sequence[str] | None:
+        """The scratchpads that a worker has for itself; None where it is not known what it does."""
         body = next((member.body for member in self.resolved.crew if member.name.value == worker), None)
-        return [pad.name.value for pad in body.pads] if body else []
+        return [pad.name.value for pad in body.pads] if body else None
 
     @property
     def finishes(self) -> bool:
@@ -63,9 +66,11 @@ class Known:
                 yield from all_actions(node.actions)
 
 
-def check_tests(tests: Iterable[syntax.Test], programs: Iterable[Resolved], files: Files, report: Report) -> None:
-    """Check the tests of a file."""
-    known = {resolved.name: Known(resolved) for resolved in programs}
+def check_tests(
+    tests: Iterable[syntax.Test], programs: Iterable[tuple[Resolved, Names]], files: Files, report: Report
+) -> None:
+    """Check the tests of a file. What a program says of its names is not said again of its tests."""
+    known = {resolved.name: Known(resolved, names) for resolved, names in programs}
     seen: dict[tuple[str, str], Span] = {}
     for test in tests:
         name = test.program.value
@@ -79,6 +84,8 @@ def check_tests(tests: Iterable[syntax.Test], programs: Iterable[Resolved], file
             message = f"there is a test {quoted(key[1])} of {quoted(name)} already, {place(seen[key], test.title.span)}"
             report.error("HW102", test.title.span, message, labels=first_here(seen[key]))
         seen.setdefault(key, test.title.span)
+    for each in known.values():
+        report.problems += map(once, each.missing.values())
 
 
 class CaseCheck:
@@ -127,22 +134,25 @@ class CaseCheck:
             self.report.error("HW103", span, f"{what} is given twice", labels=first_here(self._seen[what]))
         self._seen.setdefault(what, span)
 
-    def _known(self, name: syntax.Name, what: str, names: Sequence[str]) -> bool:
-        """Whether there is such a name; reports one that is not."""
+    def _known(self, name: syntax.Name, what: str, kinds: tuple[Kind, ...], names: Sequence[str]) -> bool:
+        """Whether there is such a name; notes one that is not."""
         if name.value in names:
             return True
+        if self.known.names.is_told(name.value, kinds):
+            return False
+        uses = self.known.missing.setdefault(name.value, [])
         message = f"{quoted(self.known.resolved.name)} has no {what} {quoted(name.value)}"
-        help = self.report.suggestion(name.value, names)
-        if help is None and names:
+        help = None if uses else self.report.suggestion(name.value, names)
+        if help is None and names and not uses:
             help = f"it has {', '.join(quoted(each) for each in names[:8])}"
-        self.report.error("HW602", name.span, message, help)
+        uses.append(Diagnostic("HW602", message, name.span, help))
         return False
 
     # What is given
 
     def _setting(self, setting: syntax.Setting) -> None:
         self._once(quoted(setting.name.value), setting.span)
-        if not self._known(setting.name, "parameter", list(self.known.params)):
+        if not self._known(setting.name, "parameter", ("parameter",), list(self.known.params)):
             return
         param = self.known.params[setting.name.value]
         if isinstance(setting.value, syntax.Included):
@@ -175,19 +185,20 @@ class CaseCheck:
 
     def _says(self, says: syntax.Says) -> None:
         names = [*self.known.workers, *([ANSWER] if self.known.finishes else [])]
-        self._known(says.worker, "worker", names)
+        self._known(says.worker, "worker", ("worker",), names)
         self._once(f"what {quoted(says.worker.value)} says", says.span)
         for text in says.texts:
             plain(text, self.report)
 
     def _picks(self, picks: syntax.Picks) -> None:
         plain(picks.question, self.report)
-        if plain(picks.choice, self.report) and picks.choice.literal not in self.known.choices:
+        all_known = "role" not in self.known.names.unknown
+        if plain(picks.choice, self.report) and all_known and picks.choice.literal not in self.known.choices:
             message = f"no `ask` of {quoted(self.known.resolved.name)} has the choice {quoted(picks.choice.literal)}"
             self.report.error("HW604", picks.choice.span, message)
 
     def _feed(self, feed: syntax.Feed) -> None:
-        self._known(feed.stream, "stream", self.known.streams)
+        self._known(feed.stream, "stream", ("stream",), self.known.streams)
         plain(feed.text, self.report)
         if feed.after.value < 0:
             self.report.error("HW406", feed.after.span, f"this number is at least 0, not {feed.after.value}")
@@ -197,10 +208,12 @@ class CaseCheck:
     def _expect(self, expect: syntax.Expect) -> None:
         if expect.worker is None:
             own = (*self.known.workers, *self.known.pads)
-            self._known(expect.what, "worker or scratchpad", [*own, ANSWER, REASON])
-        elif self._known(expect.worker, "worker", self.known.workers):
-            what = f"scratchpad of {quoted(expect.worker.value)}'s own"
-            self._known(expect.what, what, self.known.private(expect.worker.value))
+            self._known(expect.what, "worker or scratchpad", ("worker", "scratchpad"), [*own, ANSWER, REASON])
+        elif self._known(expect.worker, "worker", ("worker",), self.known.workers):
+            private = self.known.private(expect.worker.value)
+            if private is not None:
+                what = f"scratchpad of {quoted(expect.worker.value)}'s own"
+                self._known(expect.what, what, ("scratchpad",), private)
         if isinstance(expect.value, syntax.Regex):
             self._clauses.regex(expect.value)
         elif plain(expect.value, self.report):

@@ -22,7 +22,7 @@ from hwlang.consequences import independent
 from hwlang.crew import Resolved, by_kind
 from hwlang.diagnostics import CompileError, Diagnostic, Report, Source, in_order, quoted
 from hwlang.files import Files, Unreadable
-from hwlang.names import first_here, place, reserved
+from hwlang.names import first_here, once, place, reserved
 from hwlang.programs import ProgramCheck
 from hwlang.syntax import Name
 from hwlang.texts import plain
@@ -107,10 +107,13 @@ class FileCheck:
             self._import(node, node, main)
         self._declare_roles(self.tree, None)
         self._programs_once()
-        programs = [ProgramCheck(node, self.roles, self.files, self.report).run() for node in self.tree.programs]
+        checks = [ProgramCheck(node, self.roles, self.files, self.report) for node in self.tree.programs]
+        programs = [check.run() for check in checks]
+        self.report.problems += map(once, self.roles.missing.values())
         if programs:
             self._unused()
-        check_tests(self.tree.tests, programs, self.files, self.report)
+        names = [check.names for check in checks]
+        check_tests(self.tree.tests, list(zip(programs, names, strict=True)), self.files, self.report)
         return programs
 
     # Imports and roles
@@ -151,7 +154,8 @@ class FileCheck:
     def _declare_roles(self, tree: syntax.File, origin: syntax.Import | None) -> None:
         for role in tree.roles:
             name = role.name.value
-            reserved(role.name, self.report)
+            if reserved(role.name, self.report):
+                self.roles.complete = False  # it may be the one that a worker is
             ClauseCheck(self.report).body(role.body)
             if name in self._declared:
                 first = self._declared[name].span

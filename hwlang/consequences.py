@@ -38,10 +38,12 @@ def _follows(problem: Diagnostic, damage: Sequence[Damage], tree: syntax.File, s
     near = [each for each in damage if _may_matter(each.span, problem.span, tree, source)]
     if problem.code in NAMES:
         name = problem.span.text.strip("{} ")
-        return any(each.unnamed or name in each.words for each in near)
+        misspelt = (problem.help or "").startswith("did you mean")
+        return any((each.unnamed and not misspelt) or name in each.words for each in near)
     if problem.code in LOCAL | CLAUSES:
         spans = [problem.span, *(label.span for label in problem.labels)]
         around = [node for span in spans for node in _around(span, tree, clauses=problem.code in CLAUSES)]
+        around += _with_role(problem.span, tree) if problem.code == "HW201" else ()
         return any(node.touches(each.span) for node in around for each in near)
     return bool(near)
 
@@ -64,6 +66,15 @@ def _program(span: Span, tree: syntax.File, source: Source) -> syntax.Program | 
 
 def _test(span: Span, tree: syntax.File, source: Source) -> syntax.Test | None:
     return next((test for test in tree.tests if span.source is source and test.span.touches(span)), None)
+
+
+def _with_role(problem: Span, tree: syntax.File) -> Iterator[Span]:
+    """The workers that have the role in which a problem lies: what they say changes its view."""
+    role = next((role.name.value for role in tree.roles if role.span.touches(problem)), None)
+    for program in tree.programs:
+        for node in program.declarations:
+            if role and isinstance(node, syntax.Worker | syntax.Workers) and node.role and node.role.value == role:
+                yield node.span
 
 
 def _around(problem: Span, tree: syntax.File, clauses: bool) -> Iterator[Span]:

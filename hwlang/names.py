@@ -1,6 +1,6 @@
 """The names of a program: what each stands for, what is done with it, and names that are not declared."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Literal
@@ -28,18 +28,21 @@ class Names:
         self.report = report
         self.declared: dict[str, tuple[Kind, Name]] = {}
         self._kinds: dict[str, set[Kind]] = {}  # more than one where a name is declared twice
-        self._missing: dict[tuple[str, bool], list[Diagnostic]] = {}  # by name, roles apart: each use of it
+        self._missing: dict[str, list[Diagnostic]] = {}  # by name: each use of one that is not declared
         self.private: dict[str, str] = {}  # a private pad's name -> a worker that has it
         self.used: set[str] = set()
         self.seen: dict[str, Span] = {}  # shared pads in a view or as the answer
         self.written: set[str] = set()  # shared pads
         self.no_steps: dict[object, list[Diagnostic]] = {}  # by body: what needs steps where there are none
         self.unknown: set[str] = set()  # what the names that are not declared should have been
+        self.misnamed: set[Kind] = set()  # what was declared by a word of the language: what it should be is not known
 
     def declare(self, kind: Kind, name: Name) -> None:
         wrong = reserved(name, self.report)
         if wrong or name.value in self.declared:
             self.used.add(name.value)  # one slip, one message: it is not "never used" as well
+        if wrong:
+            self.misnamed.add(kind)
         self._kinds.setdefault(name.value, set()).add(kind)
         if name.value not in self.declared:
             self.declared[name.value] = kind, name
@@ -78,15 +81,17 @@ class Names:
             return
         self.unknown.add(what)
         help = None
-        if (name.value, False) not in self._missing:
+        if name.value not in self._missing:
             help = self.report.suggestion(name.value, chain(extra, self.of_kinds(kinds)))
+            if help is None and not self.misnamed.isdisjoint(kinds):
+                return  # what has a wrong name may be what is meant here
         if help is None and what in ("scratchpad", "stream"):
             help = f"declare it in the program: `{what} {name.value}`"
         self.missing(name.value, Diagnostic("HW101", f"there is no {what} {quoted(name.value)}", name.span, help))
 
-    def missing(self, name: str, use: Diagnostic, role: bool = False) -> None:
+    def missing(self, name: str, use: Diagnostic) -> None:
         """Note a use of a name that is not declared."""
-        self._missing.setdefault((name, role), []).append(use)
+        self._missing.setdefault(name, []).append(use)
 
     def needs_steps(self, body: object, problem: Diagnostic) -> None:
         """Note what cannot be as the worker's body has no steps; without a body it is reported at once."""
@@ -95,13 +100,13 @@ class Names:
         else:
             self.no_steps.setdefault(body, []).append(problem)
 
+    def is_told(self, name: str, kinds: tuple[Kind, ...]) -> bool:
+        """Whether it has been told why a name does not stand for one of these kinds."""
+        return name in self._missing or not self.misnamed.isdisjoint(kinds)
+
     def tell_missing(self) -> None:
-        """Report the names that are not declared, each once: at its first use, the others are labels."""
-        for uses in self._missing.values():
-            first, *others = in_order(uses)
-            help = next((use.help for use in uses if use.help), None)
-            labels = tuple(Label(use.span, "used here, too") for use in others if use.span != first.span)
-            self.report.problems.append(replace(first, help=help, labels=labels[:MAX_LABELS]))
+        """Report the names that are not declared."""
+        self.report.problems += map(once, self._missing.values())
         for needs in self.no_steps.values():  # one slip: the `step` that is not there
             first, *others = in_order(needs)
             labels = tuple(Label(each.span, "nor does this") for each in others)
@@ -117,6 +122,14 @@ class Names:
             if kind == "worker" or name in self.used or (kind == "scratchpad" and name in self.written):
                 continue
             self.report.warning("HW105", node.span, f"the {kind} {quoted(name)} is never used")
+
+
+def once(uses: Sequence[Diagnostic]) -> Diagnostic:
+    """All uses of a name that is not there, as one problem: at the first of them, the others are labels."""
+    first, *others = in_order(uses)
+    help = next((use.help for use in uses if use.help), None)
+    labels = tuple(Label(use.span, "used here, too") for use in others if use.span != first.span)
+    return replace(first, help=help, labels=labels[:MAX_LABELS])
 
 
 def reserved(name: Name, report: Report) -> bool:

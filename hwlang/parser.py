@@ -90,7 +90,9 @@ def read_on(source: Source, most: int = lexer.MAX_TOKENS) -> Reading:
         recovered = Recovery(source, lexer.tokens(source.text, most)).run()
         to_syntax = ToSyntax(source)
         tree = to_syntax(recovered.tokens)
-        problems = in_order([*recovered.problems, *to_syntax.problems])
+        guessed = [each.span for each in recovered.damage]
+        inside = [each for each in to_syntax.problems if not any(map(each.span.touches, guessed))]
+        problems = in_order([*recovered.problems, *inside])
         return Reading(tree, problems, recovered.damage, recovered.complete, len(tokens))
 
 

@@ -4,11 +4,12 @@ slip -> the best repair (repairs.py) -> a diagnostic, the repaired tokens, and w
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from lark import Token
 
-from hwlang.diagnostics import Diagnostic, Source
+from hwlang.diagnostics import Diagnostic, Label, Source
 from hwlang.lalr import Stack, table
 from hwlang.lexer import END
 from hwlang.repairs import BACK, BLANKS, IN_PLACE, Repair, Slip, best
@@ -16,6 +17,7 @@ from hwlang.source import Damage
 from hwlang.syntax_errors import Teller, span_of
 
 MAX_REPAIRS = 100
+VALUES = {*BLANKS, "TEXT_BLOCK", "_IN"}
 QUIET = 3  # tokens that have to fit after a guess before the next slip is told
 
 
@@ -50,7 +52,10 @@ class Recovery:
         self.problems: list[Diagnostic] = []
         self.damage: list[Damage] = []
         self._open = sum((t.type == "LBRACE") - (t.type == "RBRACE") for t in tokens)
+        self._roles, self._streams = declared(tokens, "role"), declared(tokens, "stream")
         self._quiet_until = -1
+        self._comma = -QUIET - 1  # where the last comma was missing
+        self._repaired = -QUIET  # where the text goes on after the last repair
         self._repairs = 0
 
     def run(self) -> Recovered:
@@ -83,16 +88,33 @@ class Recovery:
     def _repair(self, at: int) -> int:
         """Repair the slip at a token; returns where to go on."""
         self._repairs += 1
-        slip = Slip(self.table, self.tokens, at, self._stacks(at), self._open)
+        slip = Slip(self.table, self.tokens, at, self._stacks(at), self._open, self._roles, self._streams)
         repair = best(slip)
-        if at >= self._quiet_until and (problem := Teller(self.source, slip, repair, self.read).diagnostic()):
-            self.problems.append(problem)
-        if repair.lost:
+        if not self._is_told(slip, repair) and (problem := Teller(self.source, slip, repair, self.read).diagnostic()):
+            self._tell(problem, slip, repair)
+        if repair.lost or missing(slip, repair):
             self.damage.append(damage(self.source, slip, repair))
+        if repair.lost:
             self._quiet_until = max(repair.end, at) + (QUIET if guessed(repair) else 0)
+        self._repaired = repair.start + len(repair.tokens) if repair.kind in IN_PLACE else repair.end
         for _ in range(repair.start, at):
             self.stack = self.read.pop().stack
         return self._apply(repair)
+
+    def _tell(self, problem: Diagnostic, slip: Slip, repair: Repair) -> None:
+        """Tell a slip. Commas that are missing one after the other in a line are one."""
+        comma = repair.kind == "insert" and [token.type for token in repair.tokens] == ["COMMA"]
+        if comma and slip.at - self._comma <= QUIET and self.problems[-1].span.line == problem.span.line:
+            last = self.problems.pop()
+            problem = replace(last, labels=(*last.labels, Label(problem.span, "one is missing here, too")))
+        self.problems.append(problem)
+        self._comma = slip.at if comma else -QUIET - 1
+
+    def _is_told(self, slip: Slip, repair: Repair) -> bool:
+        """Whether this slip comes of the one before it, which was told."""
+        if slip.token.type == END:
+            return slip.at - self._repaired < QUIET
+        return slip.at < self._quiet_until
 
     def _stacks(self, at: int) -> list[Stack]:
         """The stacks before this token and before those that it may go back to."""
@@ -121,6 +143,18 @@ def guessed(repair: Repair) -> bool:
     return repair.kind in ("drop", "replace", "skip")
 
 
+def declared(tokens: list[Token], word: str) -> frozenset[str]:
+    """The names that come after this word."""
+    return frozenset(str(name) for before, name in pairwise(tokens) if before == word and name.type == "NAME")
+
+
+def missing(slip: Slip, repair: Repair) -> bool:
+    """Whether something was left out where a name, a text or a number is missing."""
+    if repair.kind not in ("drop", "back"):
+        return False
+    return any(slip.table.accepts(stack) <= VALUES for stack in (slip.stack, slip.stack_before(repair.start)))
+
+
 def balance(tokens: "list[Token] | tuple[Token, ...]") -> int:
     return sum((token.type == "LBRACE") - (token.type == "RBRACE") for token in tokens)
 
@@ -131,4 +165,6 @@ def damage(source: Source, slip: Slip, repair: Repair) -> Damage:
     words = {word for token in gone for word in re.findall(r"[A-Za-z_]\w*", token[:10_000])}
     first, last = (gone or [slip.token])[0], (gone or [slip.token])[-1]
     unnamed = any(token.type == "NAME" and not token for token in repair.tokens)
+    unnamed |= slip.tokens[repair.end].type == END  # what came after it is not there
+    unnamed |= missing(slip, repair) and "NAME" in slip.table.accepts(slip.stack)
     return Damage(span_of(source, first, last), frozenset(words), unnamed)

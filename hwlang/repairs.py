@@ -18,6 +18,8 @@ from hwlang.suggestions import unlikeness
 
 LOOK = 8  # tokens that are read on to see whether a repair is right
 AHEAD = 0.3  # what each of them is worth
+MISREAD = 0.8  # what it costs to take a keyword for a name
+TEXTS = ("STRING", "TEXT_BLOCK")
 BACK = 5  # tokens before the one that does not fit where a brace may be missing
 WORDS_BACK = 3  # tokens before it which may be a word that is misspelt
 MOST_DROPPED = 3  # tokens or groups in braces
@@ -52,7 +54,7 @@ LIKE = {":": {"EQUAL", "LBRACE", "COMMA"}, "=": {"COLON"}, "(": {"LBRACE"}, ")":
         ";": {"COMMA"}, "[": {"LBRACE", "LPAR"}, "]": {"RBRACE", "RPAR"}}  # fmt: skip
 STARTS = frozenset(
     "import role program model sampling budget text scratchpad stream worker workers sync answer sees layout begin "
-    "step forbid stop max match json on say ask post move clear pause resume".split()
+    "step forbid stop max match json on say ask post move clear pause resume test given says picks feed expect".split()
 )
 # Words of other languages, and of plain English, for which ours are meant.
 WORDS = dict(
@@ -85,6 +87,8 @@ class Slip:
     at: int
     stacks: Sequence[Stack]
     open: int
+    roles: frozenset[str] = frozenset()  # names that are declared somewhere in the text
+    streams: frozenset[str] = frozenset()
 
     @property
     def stack(self) -> Stack:
@@ -96,6 +100,19 @@ class Slip:
 
     def stack_before(self, index: int) -> Stack:
         return self.stacks[index - self.at - 1]
+
+    def misread(self, index: int) -> bool:
+        """Whether a token before this one is a keyword that was taken for a name."""
+        if not self.first <= index < self.at:
+            return False
+        return self.takes_for_name(self.tokens[index], self.stack_before(index), self.tokens[index + 1])
+
+    def takes_for_name(self, token: Token, stack: Stack, following: Token) -> bool:
+        """Whether a token is a keyword that is taken for a name here. Not where there is a stream of that name."""
+        if token not in self.table.lexicon.words or token in self.streams:
+            return False
+        kind = self.table.kind(stack, token)
+        return kind == "NAME" or (kind == "CHAT_ROLE" and following.type not in TEXTS)
 
     @property
     def new_line(self) -> bool:
@@ -126,10 +143,17 @@ def score(slip: Slip, repair: Repair) -> float | None:
     if stack is None:
         return None
     tokens, read = slip.tokens, 0
+    misread = sum(map(slip.misread, range(repair.start - 3, repair.start)))
+    if repair.kind == "swap":
+        first, second = repair.tokens
+        misread += slip.takes_for_name(first, slip.stack_before(repair.start), second)
+        misread -= second.type == "COMMA" and slip.misread(repair.start - 1)  # no longer
     for index in range(repair.end, len(tokens)):
         after = slip.table.advance(stack, slip.table.kind(stack, tokens[index]))
         if after is None:
             break
+        if index - slip.at <= 1 and tokens[index].type == "NAME":
+            misread += slip.takes_for_name(tokens[index], stack, tokens[index + 1])
         stack = after
         read = LOOK if index == len(tokens) - 1 else read + (index >= slip.at)
         if read >= LOOK:
@@ -137,7 +161,7 @@ def score(slip: Slip, repair: Repair) -> float | None:
     if not read and repair.end < len(tokens):  # the next slip follows at once
         sure = repair.kind in SURE and not repair.lost and repair.start == slip.at
         return repair.cost + AHEAD * LOOK + 0.5 if sure or repair.kind == "skip" else None
-    return repair.cost + AHEAD * (LOOK - read)
+    return repair.cost + AHEAD * (LOOK - read) + MISREAD * misread
 
 
 def fed(table: Table, stack: Stack, tokens: Sequence[Token]) -> Stack | None:
@@ -237,12 +261,14 @@ def bridges(slip: Slip, stack: Stack, target: int, most: int) -> Iterator[Bridge
             only = len({t for t in accepts if t not in ("TEXT_BLOCK", "COMMA")}) == 1
             for terminal in sorted(accepts - NEVER):
                 again = terminal == "RBRACE" and terminal in {token.type for token in bridge.tokens[-1:]}
-                total = bridge.cost + (0.3 if again else price(slip, top, terminal, only))
+                role = terminal == "_IS" and goal in slip.roles  # the one word that can come before a role
+                total = bridge.cost + (0.3 if again else 0.8 if role else price(slip, top, terminal, only))
                 after = table.advance(top, terminal)
                 if after is None or total > 5:
                     continue
-                sure = bridge.sure and (terminal in SYMBOLS or (only and terminal not in BLANKS))
-                made = Bridge((*bridge.tokens, blank(goal, terminal)), total, sure)
+                sure = bridge.sure and (terminal in SYMBOLS or role or (only and terminal not in BLANKS))
+                token = missing_type(slip, target) if terminal == "TYPE" else blank(goal, terminal)
+                made = Bridge((*bridge.tokens, token), total, sure)
                 if table.advance(after, table.kind(after, goal)) is not None:
                     yield made
                 longer.append((made, after))
@@ -259,7 +285,14 @@ def price(slip: Slip, stack: Stack, terminal: str, only: bool = False) -> float:
         return 1.6 if terminal == "COMMA" and slip.new_line else 1.0
     if terminal in BLANKS:
         return 1.5 + 0.1 * (terminal != "NAME") + 0.3 * (terminal not in ("NAME", "STRING", "NUMBER"))
-    return 1.2 if only else 3.6
+    return 1.2 if only else 2.8
+
+
+def missing_type(slip: Slip, target: int) -> Token:
+    """The type of a parameter that is missing: that of its default."""
+    default = slip.tokens[target + 1] if slip.tokens[target] == "=" else slip.token
+    made = {"NUMBER": "float" if "." in default else "int", "NAME": "bool"}
+    return copy(blank(slip.tokens[target], "TYPE"), "TYPE", made.get(default.type, "str"))
 
 
 def dropped(slip: Slip) -> Iterator[Repair]:
@@ -269,12 +302,13 @@ def dropped(slip: Slip) -> Iterator[Repair]:
         extent = chunk(slip, end)
         if extent is None:
             break
-        cost += drop_cost(slip, end)
+        cost += 0.6 if number == 0 and twice(slip, end) else drop_cost(slip, end)
         end = extent
         lost = any(token.type not in HARMLESS for token in slip.tokens[slip.at : end])
         yield Repair(slip.at, end, (), "drop", cost, lost)
         for tokens, more, _ in bridges(slip, slip.stack, end, 2 if number == 0 else 1):
-            yield Repair(slip.at, end, tokens, "replace", cost + more, True)
+            one = number == 0 and len(tokens) == 1  # a token for another one
+            yield Repair(slip.at, end, tokens, "replace", max(cost, more) + 0.5 if one else cost + more, True)
     yield from skipped(slip)
 
 
@@ -356,6 +390,20 @@ def backward(slip: Slip) -> Iterator[Repair]:
         if slip.open and token in STARTS:
             brace = blank(token, "RBRACE" if slip.open > 0 else "LBRACE")
             yield Repair(index, index, (brace,), "insert", 1.2 + back)
+        if twice(slip, index):
+            yield Repair(index, index + 1, (), "back", 0.6 + back)
+        if slip.misread(index):
+            for tokens, cost, _ in bridges(slip, slip.stack_before(index), index, 1):
+                yield Repair(index, index, tokens, "insert", cost + back - 0.4, lost=True)
+        if token.type == "RBRACE" and slip.open < 0 and index == slip.at - 1:
+            for tokens, cost, _ in bridges(slip, slip.stack_before(index), slip.at, 1):
+                yield Repair(index, index + 1, tokens, "replace", 0.5 + cost + back, lost=True)
+
+
+def twice(slip: Slip, index: int) -> bool:
+    """Whether a token is the same as the one before it, and no symbol."""
+    token: str = slip.tokens[index]
+    return index > 0 and slip.tokens[index].type not in HARMLESS and token == str(slip.tokens[index - 1])
 
 
 # --- Tokens that stand for others ------------------------------------------------------------------------------------
@@ -370,7 +418,8 @@ def replaced(slip: Slip) -> Iterator[Repair]:
     if token.type == "STRING" and "NAME" in accepts and re.fullmatch(r'"[A-Za-z_]\w*"', token):
         yield Repair(*here, (copy(token, "NAME", token[1:-1]),), "name", 0.6)
     if token.type in ("NAME", lexer.FOREIGN_WORD) and "STRING" in accepts:
-        yield Repair(*here, (copy(token, "STRING", f'"{token}"'),), "text", 1.2, lost=True)
+        keyword = token in slip.table.lexicon.words
+        yield Repair(*here, (copy(token, "STRING", f'"{token}"'),), "text", 1.2 + 0.5 * keyword, lost=True)
     if token.type == lexer.FOREIGN_WORD and "NAME" in accepts:
         yield Repair(*here, (copy(token, "NAME", str(token)),), "name", 0.5)
     if token.type == lexer.STRAY and "STRING" in accepts:
@@ -382,11 +431,13 @@ def replaced(slip: Slip) -> Iterator[Repair]:
 
 def swapped(slip: Slip) -> Iterator[Repair]:
     """Two neighbours in the wrong order."""
-    for index in (slip.at - 1, slip.at):
+    for index in (slip.at - 2, slip.at - 1, slip.at):
         if slip.first <= index < len(slip.tokens) - 2:
             first, second = slip.tokens[index], slip.tokens[index + 1]
-            if {first.type, second.type}.isdisjoint({"LBRACE", "RBRACE"}) and first.type != second.type:
-                yield Repair(index, index + 2, (second, first), "swap", 1.4)
+            braces = not {first.type, second.type}.isdisjoint({"LBRACE", "RBRACE"})
+            if first.type != second.type or {first, second} & slip.table.lexicon.words.keys():
+                cost = 1.4 + 0.2 * braces + 0.1 * (index < slip.at - 1)
+                yield Repair(index, index + 2, (second, first), "swap", cost)
 
 
 def foreign(slip: Slip) -> Iterator[Repair]:

@@ -11,7 +11,7 @@ from hwlang import lexer
 from hwlang.diagnostics import Diagnostic, Label, Source, Span, quoted
 from hwlang.expected import alike, spelled, wanted
 from hwlang.lexer import END
-from hwlang.repairs import BLANKS, SYMBOLS, Repair, Slip
+from hwlang.repairs import BLANKS, SYMBOLS, Repair, Slip, twice
 
 QUOTES = 'strings are written with straight quotes: `"`'
 COMMENTS = "comments begin with `#` and end with their line"
@@ -50,8 +50,10 @@ class Teller:
             return self._open_brace()
         if repair.kind in ("respell", "join", "swap") and repair.start < self.slip.at:
             return self._earlier_word()
-        if repair.kind == "back":
+        if repair.kind == "back" or (repair.kind == "replace" and repair.start < self.slip.at):
             return self._earlier_symbol()
+        if repair.kind == "insert" and repair.start < self.slip.at:
+            return self._earlier_gap()
         if token.type == END:
             return self._end()
         if token.type == "RBRACE" and self.open_brace() is None:
@@ -66,11 +68,14 @@ class Teller:
             return self._missing_symbol(token, made[0])
         last = self.read[-1].token if self.read else None
         if self.repair.kind == "drop" and last is not None and (last, last.type) == (token, token.type):
-            return Diagnostic("HW001", f"{quoted(token)} is written twice", self.span(token), "remove one of them")
+            return self._twice(token)
         wanted = self._wanted()
         after = "" if self.repair.kind == "respell" and wanted.startswith("a") else self._after()
         message = f"expected {wanted}{after}, found {quoted(token)}"
         return Diagnostic("HW001", message, self._place(token), self._help(token))
+
+    def _twice(self, token: Token) -> Diagnostic:
+        return Diagnostic("HW001", f"{quoted(token)} is written twice", self.span(token), "remove one of them")
 
     def _place(self, token: Token) -> Span:
         """Where a token is missing or does not fit. What is missing at the end of a line is missing there."""
@@ -132,12 +137,23 @@ class Teller:
 
     def _earlier_symbol(self) -> Diagnostic:
         token, symbol = self.slip.token, self.slip.tokens[self.repair.start]
+        if twice(self.slip, self.repair.start):
+            return self._twice(symbol)
         labels = (Label(self.span(token), "this does not fit after it"),)
         if symbol.type == "RBRACE":
             message = f"this `}}` closes too early: {self._found(token)} cannot follow it"
         else:
             message = f"{quoted(symbol)} cannot be followed by {self._found(token)}"
-        return Diagnostic("HW001", message, self.span(symbol), f"remove this {quoted(symbol)}", labels=labels)
+        help = None if self.repair.tokens else f"remove this {quoted(symbol)}"
+        return Diagnostic("HW001", message, self.span(symbol), help, labels=labels)
+
+    def _earlier_gap(self) -> Diagnostic:
+        """What is missing before a keyword, which was then taken for a name."""
+        at = self.repair.start
+        before, word = self.slip.tokens[at - 1], self.slip.tokens[at]
+        what = wanted(self.slip.table.accepts(self.slip.stack_before(at)) & alike(self.repair.tokens[0].type))
+        message = f"expected {what} after {quoted(before)}, found {quoted(word)}"
+        return Diagnostic("HW001", message, self.span(word))
 
     def _earlier_brace(self) -> Diagnostic:
         """A `{` that is missing before a clause that could come without it."""

@@ -148,6 +148,8 @@ class Texts:
         self.names.unknown.add("hole")
         known = chain(self.names.of_kinds(("parameter", "text")), ("name", "step", "workers"))
         help = self.report.suggestion(hole.name, known)
+        if help is None and not self.names.misnamed.isdisjoint(("parameter", "text")):
+            return
         self.names.missing(hole.name, Diagnostic("HW107", f"nothing fills {braces(hole)}", hole.span, help))
 
 

@@ -1,6 +1,6 @@
 """The views of a program's workers: layouts written out, entries that cannot be, and what a worker starts from."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from hwlang import syntax
 from hwlang.crew import Body, Member
@@ -39,7 +39,7 @@ class Views:
             return ()
         entries = body.sees.entries
         if layout is None:
-            self._own_last(entries)
+            self._own_last(entries, [pad.name.value for pad in body.pads])
             return entries
         if all(map(self._is_constant, entries)):
             return entries + self._layout(layout)
@@ -48,22 +48,22 @@ class Views:
         self.report.error("HW206", layout.span, message, help)
         return entries
 
-    def _own_last(self, entries: View) -> None:
+    def _own_last(self, entries: View, pads: Collection[str]) -> None:
         own = [entry for entry in entries if isinstance(entry, syntax.Own)]
         if len(own) > 1:
             labels = first_here(own[0].span)
             self.report.error("HW201", own[1].span, "a view has `self` once, at its end", "take one away", labels)
-        elif not isinstance(entries[-1], syntax.Own) and not self._nearly_own(entries):
+        elif not isinstance(entries[-1], syntax.Own) and not self._nearly_own(entries, pads):
             message = "the last entry of a view is the block that its worker writes, `self`"
             help = "move `self` to the end" if own else "add `, self` at the end"
             self.report.error("HW201", own[0].span if own else entries[-1].span, message, help)
 
-    def _nearly_own(self, entries: View) -> bool:
-        """Whether a misspelt `self` is the last entry: that is the one slip then."""
+    def _nearly_own(self, entries: View, pads: Collection[str]) -> bool:
+        """Whether the last entry is a misspelt `self`, or like no name at all: that is the one slip then."""
         last = entries[-1]
-        if not isinstance(last, Name) or self.names.kind_of(last.value):
+        if not isinstance(last, Name) or self.names.kind_of(last.value) or last.value in pads:
             return False
-        return closest(last.value, ["self", "others", *self.names.declared]) == "self"
+        return closest(last.value, ["self", "others", *self.names.declared, *pads]) in ("self", None)
 
     # Layouts
 

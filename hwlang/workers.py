@@ -18,14 +18,15 @@ class Roles:
     def __init__(self) -> None:
         self.bodies: dict[str, Body] = {}
         self.used: set[str] = set()
+        self.missing: dict[str, list[Diagnostic]] = {}  # by name: each use of a role that is not there
         self.complete = True  # no import failed
 
-    def use(self, name: Name, names: Names) -> Body | None:
+    def use(self, name: Name, report: Report) -> Body | None:
         self.used.add(name.value)
         if name.value not in self.bodies and self.complete:
-            help = names.report.suggestion(name.value, self.bodies)
-            problem = Diagnostic("HW101", f"there is no role {quoted(name.value)}", name.span, help)
-            names.missing(name.value, problem, role=True)
+            uses = self.missing.setdefault(name.value, [])
+            help = None if uses else report.suggestion(name.value, self.bodies)
+            uses.append(Diagnostic("HW101", f"there is no role {quoted(name.value)}", name.span, help))
         return self.bodies.get(name.value)
 
 
@@ -56,7 +57,7 @@ class CrewCheck:
 
     def _workers(self, node: WorkerNode) -> None:
         ClauseCheck(self.report).body(node.body)
-        role = self.roles.use(node.role, self.names) if node.role else Body()
+        role = self.roles.use(node.role, self.report) if node.role else Body()
         own = by_kind(node.body)
         self.texts.size += own.size and own.size + (role.size if role else 0)
         if role is None:
@@ -132,7 +133,8 @@ class MemberCheck:
 
     def _declare(self, pad: syntax.Scratchpad) -> None:
         name = pad.name
-        reserved(name, self.report)
+        if reserved(name, self.report):
+            self.names.misnamed.add("scratchpad")
         if name.value in self.names.declared:
             kind, first = self.names.declared[name.value]
             message = f"{quoted(name.value)} is the name of a {kind} already, {place(first.span, name.span)}"

@@ -5,9 +5,10 @@ import os
 import pytest
 from hypothesis import settings
 
-settings.register_profile("ci", derandomize=True)  # what CI prints can be repeated; elsewhere new examples are tried
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# The same examples every time, so that what one run prints can be repeated; `make explore` tries many new ones.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=500, deadline=None, print_blob=True)
+settings.load_profile("same")
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

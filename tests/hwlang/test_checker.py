@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hwlang import syntax
@@ -12,6 +12,7 @@ from hwlang.diagnostics import CompileError, Source
 from hwlang.lowering import lower
 from tests.hwlang.programs import DESIGN, in_program, in_worker
 from tests.hwlang.test_parser import PIECES, SOURCE
+from tests.properties import examples
 
 
 def found(checked: Checked) -> list[str]:
@@ -199,6 +200,36 @@ def test_a_slip_in_a_role_is_told_once_however_many_workers_share_it() -> None:
     assert check(source) == ["HW107 1:16", "HW101 1:27", "HW406 1:45"]
 
 
+@pytest.mark.parametrize(
+    ("source", "want"),
+    [
+        # a name that is not there, wherever it is used: in rules, as the answer, in tests
+        ('program p { worker A { sees "a", b, self on "x" { move self to b resume b } } answer b }\n'
+         'test p "t" { says b "x" expect b "y" }\ntest p "u" { expect b "y" }', ["HW101 1:34"]),
+        # in tests alone
+        ('program p { worker A { sees "a", self } }\ntest p "t" { says B "x" expect B "y" }\n'
+         'test p "u" { expect B "y" expect C "z" }', ["HW602 2:19", "HW602 3:34"]),
+        # a role, in several programs
+        ("program p { worker A is r }\nprogram q { worker B is r worker C is s }", ["HW101 1:25", "HW101 2:39"]),
+        # what is declared by a word of the language may be what is meant
+        ('program p { scratchpad step worker A { sees "a", notes, self on "x" { move self to notes } } }\n'
+         'test p "t" { expect notes "x" }', ["HW104 1:24"]),
+        ('program p { scratchpad step scratchpad notes worker A { sees "a", notes, self on "x" { clear note } } }',
+         ["HW101 1:94", "HW104 1:24"]),
+        ('role self { sees "a", self }\nprogram p { worker A is r }\ntest p "t" { expect A "x" }', ["HW104 1:6"]),
+        ('program p(on: str) { worker A { sees user "{{topic}}", self } }', ["HW104 1:11"]),
+    ],
+)  # fmt: skip
+def test_a_name_is_told_once(source: str, want: list[str]) -> None:
+    assert sorted(check(source)) == want
+
+
+def test_the_other_uses_of_a_name_are_labels() -> None:
+    source = 'program p { worker A { sees "a", self } }\ntest p "t" { says B "x" expect B "y" }'
+    (problem,) = check_text(source).diagnostics
+    assert [(label.span.start, label.text) for label in problem.labels] == [((2, 32), "used here, too")]
+
+
 def test_independent_problems_are_told_in_one_go() -> None:
     source = in_worker('    begin "\\q"\n    max 0 tokens\n    on step { say "{{1}}" move self to nowhere }')
     assert check(source) == ["HW005 5:12", "HW406 6:9", "HW307 7:20", "HW101 7:40"]
@@ -254,7 +285,7 @@ def answers(source: str) -> None:
 
 
 @given(st.integers(0, len(SOURCE)), st.integers(0, 40), st.sampled_from(PIECES))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_valid_program_with_a_piece_replaced(start: int, length: int, piece: str) -> None:
     answers(SOURCE[:start] + piece + SOURCE[start + length :])
 
@@ -263,7 +294,7 @@ WORDS = sorted({word for word in SOURCE.split() if word.isidentifier()})
 
 
 @given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(WORDS)), min_size=1, max_size=3))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_valid_program_with_words_exchanged(pairs: list[tuple[str, str]]) -> None:
     source = SOURCE
     for old, new in pairs:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from hwlang import fmt, formatter
 from hwlang.cli import main
@@ -21,6 +21,7 @@ from hwlang.parser import parse
 from hwlang.trivia import pieces_of
 from tests.hwlang import trees
 from tests.hwlang.programs import DESIGN
+from tests.properties import examples
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden_fmt"
@@ -100,7 +101,7 @@ def test_moving_a_text_block(block: str, by: int, want: str) -> None:
 
 
 @given(trees.sources)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_any_program(text: str) -> None:
     new = fmt_text(text)
     assert repr(parse(new)) == repr(parse(text))
@@ -112,7 +113,7 @@ def test_any_program(text: str) -> None:
 
 
 @given(trees.sources)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_lines_that_could_be_shorter_are(text: str) -> None:
     """A line that is too long holds no body: that would have been broken."""
     tokens = re.compile(r'"""[\s\S]*?"""|"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/|#[^\n]*')

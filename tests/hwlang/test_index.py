@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hwlang.completion import complete
@@ -15,6 +15,7 @@ from hwlang.hover import hover
 from hwlang.index import CannotRename, Index, analyse, applied
 from hwlang.lexer import lexicon
 from hwlang.symbols import Use
+from tests.properties import examples
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted((ROOT / "programs").glob("*.hw"))
@@ -154,7 +155,7 @@ CUTS = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 0.2), st.sampled_from(PI
 TEXTS = [path.read_text() for path in [*PROGRAMS, *BROKEN[::8]]]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.sampled_from(TEXTS), CUTS, st.floats(0, 1))
 def test_nothing_that_is_typed_brings_it_down(text: str, cuts: list[tuple[float, float, str]], where: float) -> None:
     for at, length, piece in cuts:

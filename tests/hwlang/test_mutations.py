@@ -4,7 +4,8 @@ well-placed diagnostics."""
 import re
 from pathlib import Path
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hwlang import syntax
@@ -14,6 +15,7 @@ from hwlang.lexer import tokens
 from hwlang.lowering import lower
 from hwlang.sarif import sarif
 from tests.hwlang.programs import DESIGN
+from tests.properties import examples
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = [DESIGN, *sorted((ROOT / "programs").glob("*.hw"))]
@@ -21,7 +23,7 @@ SOURCES = [path.read_text() for path in PROGRAMS]
 TOKENS = [tokens(source)[:-1] for source in SOURCES]
 WORDS = sorted({str(token) for found in TOKENS for token in found})
 STRAYS = [*"\"'/;:=[]\\\0é漢😀\ud800\r", '"""', "//", "{{", "}}"]
-FEW = 6  # diagnostics that one slip may have at most; most have one
+FEW = 4  # diagnostics that one slip may have at most: of 100 slips 97 have one
 
 
 def well_formed(checked: Checked) -> None:
@@ -71,19 +73,19 @@ places = st.integers(0, 10_000)
 
 
 @given(st.lists(st.sampled_from([*WORDS, *STRAYS]), max_size=80), st.sampled_from([" ", "\n", ""]))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_token_soup(pieces: list[str], space: str) -> None:
     check(space.join(pieces))
 
 
 @given(st.lists(st.sampled_from([*WORDS, *STRAYS]), max_size=30))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_token_soup_in_a_worker(pieces: list[str]) -> None:
     check('program p {\n worker A {\n  sees "a", self\n' + " ".join(pieces) + "\n }\n}\n")
 
 
 @given(programs, places)
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_token_is_left_out(program: int, place: int) -> None:
     found = TOKENS[program]
     token = found[place % len(found)]
@@ -91,7 +93,7 @@ def test_a_token_is_left_out(program: int, place: int) -> None:
 
 
 @given(programs, places)
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_token_is_there_twice(program: int, place: int) -> None:
     found = TOKENS[program]
     token = found[place % len(found)]
@@ -99,7 +101,7 @@ def test_a_token_is_there_twice(program: int, place: int) -> None:
 
 
 @given(programs, places)
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_two_tokens_are_exchanged(program: int, place: int) -> None:
     source, found = SOURCES[program], TOKENS[program]
     index = place % (len(found) - 1)
@@ -109,7 +111,7 @@ def test_two_tokens_are_exchanged(program: int, place: int) -> None:
 
 
 @given(programs, places, st.sampled_from([*WORDS, *STRAYS]))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_token_is_replaced(program: int, place: int, other: str) -> None:
     found = TOKENS[program]
     token = found[place % len(found)]
@@ -117,7 +119,7 @@ def test_a_token_is_replaced(program: int, place: int, other: str) -> None:
 
 
 @given(programs, st.lists(st.tuples(places, st.sampled_from(["", "x", *STRAYS])), min_size=1, max_size=5))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_characters_are_replaced(program: int, changes: list[tuple[int, str]]) -> None:
     source = SOURCES[program]
     for place, text in changes:
@@ -126,8 +128,43 @@ def test_characters_are_replaced(program: int, changes: list[tuple[int, str]]) -
     check(source)
 
 
+@pytest.mark.parametrize(
+    ("program", "old", "new", "count"),
+    [
+        ("report", "worker Ann, Ben paused", "worker AnnBen , paused", 2),  # as if `Ann` were misspelt, and `paused`
+        ("report", "worker Ann, Ben paused", "worker , Ben paused", 1),
+        ("report", "worker Ann, Ben paused", "worker Ann, paused", 1),
+        ("report", "worker Ann, Ben paused", "worker Ann, paused Ben", 1),
+        ("report", "step until", "until step", 1),
+        ("report", "move self to notes", "move to self notes", 1),
+        ("report", "answer board\n}\n\ntest", "answer board\ntest }", 1),
+        ("report", 'topic: str = "why bread rises"', "topic: str =", 1),
+        ("report", "resume Ann resume Ben", "resume resume Ben", 1),
+        ("report", "test report", "report", 1),
+        ("live", "worker Writer paused", "worker paused", 1),
+        ("live", "sees system", "sees sees system", 1),
+        ("math", "worker Bob   is solver", "worker Bob   solver", 1),
+        ("math", "worker Bob   is solver", "worker is solver", 1),
+        ("sums", "Carol, Dave is solver", "Carol, is solver", 1),
+        ("sums", "Carol, Dave is solver", "Carol, Dave solver", 1),
+        ("sums", "n: int = 2", "n: = 2", 1),
+        ("sums", "scratchpad done", 'scratchpad "answer"', 2),
+        ("sums", "scratchpad done", "scratchpad in", 1),
+        ("sums", "role solver", "role self", 1),
+        ("sums", "role solver", "role", 1),
+        ("layouts", "role worker_at_work", "role other", 1),
+        ("vote", "is voter", "is", 1),
+    ],
+)
+def test_slips_that_had_many(program: str, old: str, new: str, count: int) -> None:
+    source = (ROOT / "programs" / f"{program}.hw").read_text()
+    assert old in source
+    found = check(source.replace(old, new, 1)).diagnostics
+    assert len(found) == count, [d.message for d in found]
+
+
 @given(programs, places)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_the_file_ends_early(program: int, place: int) -> None:
     source = SOURCES[program]
     few(source[: place % len(source)], "")

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hwlang import parser, syntax
@@ -18,6 +18,7 @@ from hwlang.names import RESERVED
 from hwlang.parser import load, parse, read
 from hwlang.syntax import Hole, Name, String
 from tests.hwlang.programs import DESIGN, in_worker
+from tests.properties import examples
 
 
 def text(source: str) -> String:
@@ -349,25 +350,25 @@ def only_compile_errors(source: str) -> None:
 
 
 @given(st.text())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_any_text_parses_or_is_a_compile_error(source: str) -> None:
     only_compile_errors(source)
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=60))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_any_tokens_parse_or_are_a_compile_error(pieces: list[str]) -> None:
     only_compile_errors(" ".join(pieces))
 
 
 @given(st.integers(0, len(SOURCE)), st.integers(0, 40), st.sampled_from(PIECES))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_valid_program_with_a_piece_replaced(start: int, length: int, piece: str) -> None:
     only_compile_errors(SOURCE[:start] + piece + SOURCE[start + length :])
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_any_bytes_load_or_are_a_compile_error(data: bytes) -> None:
     with NamedTemporaryFile(suffix=".hw") as file:
         file.write(data)

@@ -4,7 +4,7 @@ import inspect
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from hwlang import syntax
 from hwlang.diagnostics import Source
@@ -14,6 +14,7 @@ from hwlang.printer import Unprintable, string_text, to_hw
 from hwlang.syntax import Hole, Name, Number, String
 from tests.hwlang import trees
 from tests.hwlang.programs import DESIGN
+from tests.properties import examples
 
 
 def role(*clauses: syntax.Clause) -> syntax.File:
@@ -25,7 +26,7 @@ def program(*declarations: syntax.Declaration) -> syntax.File:
 
 
 @given(trees.files)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_a_printed_tree_parses_to_an_equal_one(tree: syntax.File) -> None:
     text = to_hw(tree)
     again = parse(text)
@@ -35,7 +36,7 @@ def test_a_printed_tree_parses_to_an_equal_one(tree: syntax.File) -> None:
 
 
 @given(trees.strings)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_string_is_spelt_so_that_it_reads_back(string: String) -> None:
     assert parse(f"role r {{ begin {string_text(string)} }}").roles[0].body.clauses == (syntax.Begin(string),)
 
