@@ -6,12 +6,12 @@ state = hw.load("sums.hw").run()
 """
 
 from hwlang.api import Engine, Program, load, parse, program
-from hwlang.crews import Worker
 from hwlang.diagnostics import CompileError, Diagnostic
-from hwlang.handles import Scratchpad, Stream, Text
-from hwlang.python import ProgramBuilder
-from hwlang.runs import AsyncRun, CallbackError, Run, State
-from hwlang.words import (
+from hwlang.python.crews import Worker
+from hwlang.python.functions import ProgramBuilder
+from hwlang.python.handles import Scratchpad, Stream, Text
+from hwlang.python.runs import AsyncRun, CallbackError, Run, State
+from hwlang.python.words import (
     ask,
     assistant,
     clear,

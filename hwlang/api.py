@@ -22,11 +22,11 @@ from hwlang import syntax
 from hwlang.checker import Checked, check_file, check_text, check_tree
 from hwlang.diagnostics import CompileError, Diagnostic, Source, Span
 from hwlang.lowering import lower
-from hwlang.python import ProgramBuilder, tree_of
-from hwlang.runs import AsyncRun, Run, State, Turns, finished, finished_async
+from hwlang.python.functions import ProgramBuilder, tree_of
+from hwlang.python.runs import AsyncRun, Run, State, Turns, finished, finished_async
 
 if TYPE_CHECKING:
-    from hwlang.runs import OnEvent
+    from hwlang.python.runs import OnEvent
     from hwruntime.batch import Run as RuntimeRun
     from hwruntime.engine import Engine as RuntimeEngine
     from hwruntime.program import Program as Compiled
@@ -191,7 +191,7 @@ class Program:
           worker Ann { sees "Go.", self }
         }
         """
-        from hwlang.printer import to_hw
+        from hwlang.formatting.printer import to_hw
 
         return to_hw(self.tree)
 

@@ -2,31 +2,26 @@
 
 `check_text` and `check_file` parse and check; `check_tree` checks a tree that was built in Python. All three return a
 `Checked` with every problem found, in the order of the source, and one `Resolved` for each program: its names resolved,
-its roles inlined and its layouts written out, ready for `lowering.lower`.
-
-    checker     a file: its imports, its roles, its programs
-    programs    one program; what is in it is checked by the modules below
-    workers     the workers and what each does        views    what they see
-    rules       triggers and actions                  texts    what fills the holes
-    names       what is declared and used             clauses  what is wrong whatever is around it
-    casecheck   tests of programs
+its roles inlined and its layouts written out, ready for `lowering.lower`. Here a file is checked: its imports, its
+roles, its programs; what is in a program is checked by the modules of `checks`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwlang import lexer, parser, syntax
-from hwlang.casecheck import check_tests
-from hwlang.clauses import ClauseCheck
-from hwlang.consequences import independent
-from hwlang.crew import Resolved, by_kind
+from hwlang import parser, syntax
+from hwlang.checks.casecheck import check_tests
+from hwlang.checks.clauses import ClauseCheck
+from hwlang.checks.consequences import independent
+from hwlang.checks.crew import Resolved, by_kind
+from hwlang.checks.files import Files, Unreadable
+from hwlang.checks.names import first_here, once, place, reserved
+from hwlang.checks.programs import ProgramCheck
+from hwlang.checks.texts import plain
+from hwlang.checks.workers import Roles
 from hwlang.diagnostics import CompileError, Diagnostic, Report, Source, in_order, quoted
-from hwlang.files import Files, Unreadable
-from hwlang.names import first_here, once, place, reserved
-from hwlang.programs import ProgramCheck
+from hwlang.parsing import lexer
 from hwlang.syntax import Name
-from hwlang.texts import plain
-from hwlang.workers import Roles
 
 MAX_IMPORTS = 32  # files that import each other in a row
 LEAST = 100  # tokens that an imported file counts as, however small it is

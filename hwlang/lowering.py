@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from hwlang import syntax
-from hwlang.crew import Body, Group, Member, Resolved
+from hwlang.checks.crew import Body, Group, Member, Resolved
+from hwlang.checks.texts import written_out
 from hwlang.diagnostics import Span
 from hwlang.syntax import Parts
-from hwlang.texts import written_out
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Data: TypeAlias = dict[str, Json]

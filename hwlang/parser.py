@@ -1,11 +1,8 @@
 """Text -> syntax tree. The grammar is `grammar/hw.lark`, from which Lark makes the tables that are parsed with.
 
-`parse` and `load` raise `CompileError` and nothing else, whatever the text. `read` goes on after slips (`recovery` says
-how), so that the checker can report the rest of the file in the same go.
-
-    lexer      text -> tokens             lalr      the tables, and walking them
-    builder    tokens -> nodes            literals  what is written between quotes
-    recovery   what was meant instead of tokens that do not fit
+`parse` and `load` raise `CompileError` and nothing else, whatever the text. `read` goes on after slips
+(`parsing.recovery` says how), so that the checker can report the rest of the file in the same go. Its parts are in
+`parsing`.
 """
 
 import gc
@@ -15,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwlang import lexer, syntax
-from hwlang.builder import ToSyntax
+from hwlang import syntax
 from hwlang.diagnostics import CompileError, Diagnostic, Source, Span, in_order, quoted
-from hwlang.lalr import Unexpected
-from hwlang.source import Damage
+from hwlang.diagnostics.source import Damage
+from hwlang.parsing import lexer
+from hwlang.parsing.builder import ToSyntax
+from hwlang.parsing.lalr import Unexpected
 
 MAX_SIZE = 1024 * 1024  # bytes of a file
 TO_A_FILE = 'put long texts into files of their own: `text NAME = file "..."`'
@@ -85,7 +83,7 @@ def read_on(source: Source, most: int = lexer.MAX_TOKENS) -> Reading:
             tree = to_syntax(tokens)
             return Reading(tree, in_order(to_syntax.problems), tokens=len(tokens))
         except Unexpected:
-            from hwlang.recovery import Recovery  # only programs with errors need it
+            from hwlang.parsing.recovery import Recovery  # only programs with errors need it
 
         recovered = Recovery(source, lexer.tokens(source.text, most)).run()
         to_syntax = ToSyntax(source)

@@ -7,9 +7,9 @@ from importlib.resources import files
 import pytest
 
 from hwlang.checker import check_text
-from hwlang.grammar import tables
+from hwlang.diagnostics.codes import MESSAGES
 from hwlang.lowering import lower
-from hwlang.messages import MESSAGES
+from hwlang.parsing.grammar import tables
 from hwruntime.program import Program
 
 REFERENCE = files("hwgrammar").joinpath("README.md").read_text()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import hwlang as hw
 from hwlang import syntax
-from hwlang.handles import Named, Parameter, Scratchpad, Stream
+from hwlang.python.handles import Named, Parameter, Scratchpad, Stream
 from tests.hwlang import trees
 
 

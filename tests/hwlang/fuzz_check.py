@@ -24,8 +24,8 @@ except ImportError:
 
 with atheris.instrument_imports(include=["hwlang"]) if atheris else nullcontext():
     from hwlang.checker import check_file, check_text
-    from hwlang.lexer import lexicon
     from hwlang.lowering import lower
+    from hwlang.parsing.lexer import lexicon
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

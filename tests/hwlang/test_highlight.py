@@ -16,7 +16,7 @@ from pygments.token import Comment, Error, Keyword, Name, String
 
 from hwlang.diagnostics import Diagnostic, Source, Span
 from hwlang.highlight import HwLexer, coloured
-from hwlang.lexer import lexicon
+from hwlang.parsing.lexer import lexicon
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted([*(ROOT / "programs").glob("*.hw"), *(Path(__file__).parent / "data").glob("*.hw")])

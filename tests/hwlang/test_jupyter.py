@@ -1,5 +1,6 @@
 """`%%hw` in an IPython shell within this process, on `tiny`."""
 
+import builtins
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import RichOutput, capture_output
 
-from hwlang import jupyter
 from hwlang.diagnostics import Diagnostic, Source
-from hwlang.notebook import Panes, problems, summary
+from hwlang.jupyter import magic as jupyter
+from hwlang.jupyter.panes import Panes, problems, summary
 from hwruntime.result import Event
 
 CELL = """\
@@ -26,6 +27,7 @@ program p(q: str = "47+38") {
 
 @pytest.fixture(scope="module")
 def shell() -> Iterator[InteractiveShell]:
+    vars(builtins).pop("_", None)  # doctests leave one there, and IPython then keeps its own to itself
     made = InteractiveShell.instance()
     made.run_line_magic("load_ext", "hwlang.jupyter")
     yield made

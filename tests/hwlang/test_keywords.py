@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hwlang.keywords import WORDS
-from hwlang.lexer import lexicon
+from hwlang.parsing.lexer import lexicon
 
 REFERENCE = (Path(__file__).parents[2] / "grammar" / "README.md").read_text()
 

@@ -5,15 +5,15 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hwlang import syntax
 from hwlang.checker import Checked, check_text
 from hwlang.diagnostics import Diagnostic, summary
-from hwlang.lexer import tokens
+from hwlang.diagnostics.sarif import sarif
 from hwlang.lowering import lower
-from hwlang.sarif import sarif
+from hwlang.parsing.lexer import tokens
 from tests.hwlang.programs import DESIGN
 from tests.properties import examples
 
@@ -79,6 +79,7 @@ def test_token_soup(pieces: list[str], space: str) -> None:
 
 
 @given(st.lists(st.sampled_from([*WORDS, *STRAYS]), max_size=30))
+@example(['"exchanged with what comes next"', "sees"])
 @examples(100)
 def test_token_soup_in_a_worker(pieces: list[str]) -> None:
     check('program p {\n worker A {\n  sees "a", self\n' + " ".join(pieces) + "\n }\n}\n")

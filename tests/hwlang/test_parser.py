@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from hwlang import parser, syntax
 from hwlang.checker import check_file
+from hwlang.checks.names import RESERVED
 from hwlang.diagnostics import CompileError, Diagnostic, Source
-from hwlang.lalr import table
-from hwlang.names import RESERVED
 from hwlang.parser import load, parse, read
+from hwlang.parsing.lalr import table
 from hwlang.syntax import Hole, Name, String
 from tests.hwlang.programs import DESIGN, in_worker
 from tests.properties import examples

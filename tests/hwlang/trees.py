@@ -9,10 +9,10 @@ from random import Random
 from hypothesis import strategies as st
 
 from hwlang import syntax
-from hwlang.names import RESERVED
-from hwlang.printer import to_hw
+from hwlang.checks.names import RESERVED
+from hwlang.formatting.printer import to_hw
+from hwlang.formatting.trivia import pieces_of
 from hwlang.syntax import Hole, Name, String
-from hwlang.trivia import pieces_of
 
 # --- Names, numbers, texts -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,7 @@
+"""`python -m hwlang.cli` is `hw`."""
+
+import sys
+
+from hwlang.cli import main
+
+sys.exit(main())

@@ -1,0 +1,246 @@
+"""`hw run`: runs a program, once or on many inputs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwlang import api
+from hwlang.cli.errors import FAILED, INTERRUPTED, OK, Usage, as_diagnostic, exit_code
+from hwlang.cli.inputs import check_inputs, positive, read_params, read_text, split_target
+from hwlang.cli.output import make_console, print_json, report
+
+if TYPE_CHECKING:  # rich and the runtime are imported where they are needed
+    from hwruntime.batch import Run
+    from hwruntime.engine import Engine as RuntimeEngine
+    from hwruntime.errors import HwError
+    from hwruntime.program import Value
+    from hwruntime.result import Result
+    from hwruntime.trace import Trace
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Run a program, once or on many inputs."
+    parser.add_argument(
+        "program", metavar="FILE[:PROGRAM]", help="a .hw file; a file with several programs needs :PROGRAM"
+    )
+    parser.add_argument("-p", dest="params", action="append", default=[], metavar="NAME=VALUE",
+                        help="a parameter; NAME=@FILE takes a file's text")  # fmt: skip
+    parser.add_argument("--inputs", metavar="FILE.jsonl", help="run once for each line, an object of parameters")
+    parser.add_argument("--model", help="a folder, a hub name, or `tiny` (default: the program's `model`, else tiny)")
+    parser.add_argument("--attention", default="auto", choices=("auto", "torch", "flashinfer", "sglang"))
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the random streams (default: the program's, else 0)")
+    parser.add_argument(
+        "--budget", type=positive, metavar="N", help="passes at most (default: the program's, else 1024)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="how many workers of `workers n of ...`")
+    parser.add_argument("--kv-tokens", type=positive, metavar="N", help="size of the cache (default: grows as needed)")
+    parser.add_argument("--kv-dtype", default="auto", help="of the cache: auto (what the model computes in) or fp8")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per run")
+    parser.add_argument("--trace", metavar="FILE", help="write what happens to FILE as JSON lines, as it happens")
+    parser.add_argument("--trust-remote-code", action="store_true", help="let a model run code of its own")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what was chosen, and why")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to do. `line` is that of the inputs file, 0 where there is none; `error` says why it cannot be run."""
+
+    inputs: dict[str, Value]
+    line: int = 0
+    error: HwError | None = None
+
+
+def run(options: argparse.Namespace) -> int:
+    file, name = split_target(options.program)
+    program = api.load(file, name)
+    report(program.warnings)
+    # Threads that wait for one another busily stall for many times a pass where other processes use the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from hwruntime.errors import HwError
+
+    try:
+        given = read_params(options.params, program)
+        if options.inputs is None:
+            check_inputs(program, given, options.workers)  # a slip in them is told before the model is loaded
+        jobs = read_jobs(options.inputs) if options.inputs is not None else [Job({})]
+        with open_trace(options.trace) as trace:
+            engine = load_engine(options, program)
+            return Runner(engine, program, given, options, trace).run_all(jobs)
+    except HwError as error:
+        report([as_diagnostic(error, program)])
+        return exit_code(error)
+
+
+class Runner:
+    """Does the jobs one after the other; one that fails, fails alone."""
+
+    def __init__(
+        self,
+        engine: RuntimeEngine,
+        program: api.Program,
+        given: Mapping[str, Value],
+        options: argparse.Namespace,
+        trace: Trace | None,
+    ) -> None:
+        self._engine = engine
+        self._program = program
+        self._given = given
+        self._options = options
+        self._trace = trace
+        self._out = make_console()
+        self._batch = options.inputs is not None
+        self._seed: int = program.compiled.seed if options.seed is None else options.seed
+
+    def run_all(self, jobs: Sequence[Job]) -> int:
+        codes = []
+        for index, job in enumerate(jobs):
+            codes.append(self._run(job, self._seed + index))
+            if codes[-1] == INTERRUPTED:
+                break
+        return max(codes, default=OK)
+
+    def _run(self, job: Job, seed: int) -> int:
+        from hwruntime.errors import HwError
+
+        started = time.monotonic()
+        try:
+            if job.error is not None:
+                raise job.error
+            result = self._watched_run({**self._given, **job.inputs}, seed)
+        except HwError as error:
+            self._report(error, job)
+            return FAILED if self._batch else exit_code(error)
+        if self._options.json or self._batch:
+            print_json(result.to_json())
+        else:
+            from hwlang.cli.display import print_result
+
+            print_result(self._out, result, time.monotonic() - started)
+        return {"cancelled": INTERRUPTED, "cache": FAILED}.get(result.reason, OK)
+
+    def _watched_run(self, inputs: Mapping[str, Value], seed: int) -> Result:
+        from hwlang.cli.display import make_display
+
+        options, engine = self._options, self._engine
+        with make_display(self._out, options.json or self._batch) as display, first_interrupt() as interrupted:
+
+            def watch(run: Run) -> None:
+                if run.session.passes == 1:
+                    for warning in run.session.warnings():
+                        print(f"warning: {warning}", file=sys.stderr)
+                events = run.session.drain()
+                display.show(events, engine.progress(run))
+                if self._trace:
+                    self._trace.add(run.session.passes, events)
+                if interrupted:
+                    run.cancel()
+
+            if self._trace:
+                self._trace.start(self._program.compiled, engine.model.name, inputs, seed)
+            result = engine.run(
+                self._program.compiled,
+                inputs,
+                seed=seed,
+                budget=options.budget,
+                workers=options.workers,
+                watch=watch,
+            )
+        if self._trace:
+            self._trace.end(result)
+        return result
+
+    def _report(self, error: HwError, job: Job) -> None:
+        """On stderr; for a line of an inputs file also as that line's result, so that the lines stay in step."""
+        diagnostic = as_diagnostic(error, self._program)
+        if self._batch:
+            where = f"{self._options.inputs}:{job.line}"
+            print(f"error[{diagnostic.code}]: {where}: {diagnostic.message}", file=sys.stderr)
+            failure = {"code": diagnostic.code, "message": diagnostic.message}
+            print_json({"program": self._program.name, "line": job.line, "error": failure})
+        else:
+            report([diagnostic])
+
+
+@contextmanager
+def open_trace(path: str | None) -> Iterator[Trace | None]:
+    """The file of `--trace`, before anything that takes time. Raises `Usage`."""
+    from hwruntime.trace import Trace
+
+    if path is None:
+        yield None
+        return
+    try:
+        file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise Usage(f"cannot write `{path}`: {error.strerror}") from None
+    with file:
+        yield Trace(file)
+
+
+@contextmanager
+def first_interrupt() -> Iterator[list[int]]:
+    """Within, the first Ctrl-C is only noted (in the list): the pass under way is finished. The next one interrupts."""
+    noted: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        noted.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def load_engine(options: argparse.Namespace, program: api.Program) -> RuntimeEngine:
+    """The engine that the command line asks for, and with `-v` why it is what it is."""
+    model = options.model or program.compiled.model or "tiny"
+    errors = make_console(stderr=True)
+    with errors.status(f"loading {model}") if errors.is_terminal else nullcontext():
+        engine = api.Engine(
+            model,
+            attention=options.attention,
+            device=options.device,
+            dtype=options.dtype,
+            kv_tokens=options.kv_tokens,
+            kv_dtype=options.kv_dtype,
+            trust_remote_code=options.trust_remote_code,
+        ).runtime
+    if options.verbose:
+        for why in engine.model.why:
+            print(f"hw: {why}", file=sys.stderr)
+    return engine
+
+
+def read_jobs(file: str) -> list[Job]:
+    """One job for each line of a JSONL file that is not empty; a line that is not an object of parameters is a job
+    that fails."""
+    from hwruntime.errors import InputError
+
+    jobs = []
+    for number, line in enumerate(read_text(Path(file)).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            jobs.append(Job({}, number, InputError(f"the line is not JSON: {error}")))
+            continue
+        if isinstance(data, dict):
+            jobs.append(Job(data, number))
+        else:
+            jobs.append(Job({}, number, InputError("the line is not a JSON object of parameters")))
+    return jobs
