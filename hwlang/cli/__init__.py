@@ -9,7 +9,7 @@ not asked for is not imported, so it may import what it likes.
     errors      exit codes, and errors of the runtime as diagnostics
     output      what is printed, and where          inputs    files, parameters and numbers of a command line
     run         with display: what is seen of a run
-    check explain test fmt lsp
+    check explain test eval fmt lsp
 """
 
 import argparse
@@ -27,6 +27,7 @@ COMMANDS = {  # what it is called -> its module, and what `hw --help` says of it
     "check": ("hwlang.cli.check", "check programs"),
     "explain": ("hwlang.cli.explain", "explain a program or a code"),
     "test": ("hwlang.cli.test", "run tests"),
+    "eval": ("hwlang.cli.eval", "compare ways to work on a suite of problems"),
     "fmt": ("hwlang.cli.fmt", "format programs"),
     "lsp": ("hwlang.cli.lsp", "serve an editor"),
 }

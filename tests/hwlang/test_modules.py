@@ -21,7 +21,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 
 # What may import the runtime. (The packages among them import nothing of it themselves.)
 FREE = {
-    *("hwlang.api", "hwlang.cli", "hwlang.explaining", "hwlang.jupyter"),
+    *("hwlang.api", "hwlang.cli", "hwlang.evaluation", "hwlang.explaining", "hwlang.jupyter"),
     *("hwlang.testing", "hwlang.testing.runner", "hwlang.testing.verdicts"),
 }
 
