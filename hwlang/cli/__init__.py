@@ -8,6 +8,7 @@ not asked for is not imported, so it may import what it likes.
 
     errors      exit codes, and errors of the runtime as diagnostics
     output      what is printed, and where          inputs    files, parameters and numbers of a command line
+    models      which model is run, and where
     run         with display: what is seen of a run
     check explain test eval fmt lsp
 """

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwlang.cli import models
 from hwlang.cli.errors import OK, Usage, exit_code
 from hwlang.cli.inputs import positive, split_target
 from hwlang.cli.output import make_console
@@ -36,12 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", metavar="SUITE", help=f"{', '.join(GENERATED)}, or a .jsonl file of problems")
     add_problems(parser.add_argument_group("what is asked"))
     add_ways(parser.add_argument_group("how it is worked on"))
-    model = parser.add_argument_group("the model")
-    model.add_argument("--model", help="a folder, a hub name, or `tiny` (default: the program's `model`, else tiny)")
-    model.add_argument("--attention", default="auto", choices=("auto", "torch", "flashinfer", "sglang"))
-    model.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
-    model.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
-    model.add_argument("--trust-remote-code", action="store_true", help="let a model run code of its own")
+    models.add(parser.add_argument_group("the model"))
     out = parser.add_argument_group("what comes out")
     out.add_argument("--out", type=Path, metavar="DIR", help="for runs.jsonl and table.md (default: in eval/)")
     out.add_argument("--plot", action="store_true", help="draw solved.png and solved.svg there, too")
@@ -107,11 +103,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
         seed=options.seed,
         extract=options.extract,
         model=options.model,
-        attention=options.attention,
-        device=options.device,
-        dtype=options.dtype,
-        trust_remote_code=options.trust_remote_code,
         batch=options.batch,
+        **models.where(options),
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwlang import api
+from hwlang.cli import models
 from hwlang.cli.errors import FAILED, INTERRUPTED, OK, Usage, as_diagnostic, exit_code
 from hwlang.cli.inputs import check_inputs, positive, read_params, read_text, split_target
 from hwlang.cli.output import make_console, print_json, report
@@ -36,10 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", dest="params", action="append", default=[], metavar="NAME=VALUE",
                         help="a parameter; NAME=@FILE takes a file's text")  # fmt: skip
     parser.add_argument("--inputs", metavar="FILE.jsonl", help="run once for each line, an object of parameters")
-    parser.add_argument("--model", help="a folder, a hub name, or `tiny` (default: the program's `model`, else tiny)")
-    parser.add_argument("--attention", default="auto", choices=("auto", "torch", "flashinfer", "sglang"))
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    models.add(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="of the random streams (default: the program's, else 0)")
     parser.add_argument(
         "--budget", type=positive, metavar="N", help="passes at most (default: the program's, else 1024)"
@@ -49,7 +47,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kv-dtype", default="auto", help="of the cache: auto (what the model computes in) or fp8")
     parser.add_argument("--json", action="store_true", help="print one JSON object per run")
     parser.add_argument("--trace", metavar="FILE", help="write what happens to FILE as JSON lines, as it happens")
-    parser.add_argument("--trust-remote-code", action="store_true", help="let a model run code of its own")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was chosen, and why")
 
 
@@ -211,13 +208,7 @@ def load_engine(options: argparse.Namespace, program: api.Program) -> RuntimeEng
     errors = make_console(stderr=True)
     with errors.status(f"loading {model}") if errors.is_terminal else nullcontext():
         engine = api.Engine(
-            model,
-            attention=options.attention,
-            device=options.device,
-            dtype=options.dtype,
-            kv_tokens=options.kv_tokens,
-            kv_dtype=options.kv_dtype,
-            trust_remote_code=options.trust_remote_code,
+            model, kv_tokens=options.kv_tokens, kv_dtype=options.kv_dtype, **models.where(options)
         ).runtime
     if options.verbose:
         for why in engine.model.why:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hwlang import api
 from hwlang.checker import check_file
+from hwlang.cli import models
 from hwlang.cli.errors import BAD, FAILED, OK, Usage
 from hwlang.cli.output import in_colour, print_json, report
 
@@ -23,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.description = "Run the tests in .hw files."
     parser.add_argument("files", nargs="+", metavar="FILE")
     parser.add_argument("-k", metavar="PART", help="only tests in whose file, program or title this text is")
-    parser.add_argument("--model", help="what tests without a script run on (default: what they or their programs say)")
+    models.add(parser.add_argument_group("what tests without a script run on"), "what they or their programs say")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -56,7 +57,7 @@ def judged(cases: Sequence[Case], options: argparse.Namespace) -> Iterator[Verdi
     from hwlang.testing.verdicts import diagnostic, explained, line_of
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    load = engines(lambda name: api.Engine(name).runtime)
+    load = engines(lambda name: api.Engine(name, **models.where(options)).runtime)
     for case in cases:
         verdict = judge(case, load, options.model)
         yield verdict

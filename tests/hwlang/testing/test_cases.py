@@ -217,6 +217,12 @@ def test_the_tests_of_all_programs_pass(capsys):
     assert {test["file"] for test in data["tests"]} == set(files)
 
 
+def test_where_the_model_runs_is_an_option(run):
+    code, out, _ = run('model "tiny" expect reason "budget"', "--device", "nowhere")
+    assert code == 1
+    assert "there is no device `nowhere`" in out
+
+
 # --- What is checked ---
 
 

@@ -1,0 +1,32 @@
+"""The options that say which model a command runs, and where."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TypedDict
+
+
+class Where(TypedDict):
+    """What `api.Engine` takes besides the model."""
+
+    attention: str
+    device: str
+    dtype: str
+    trust_remote_code: bool
+
+
+def add(parser: argparse._ActionsContainer, default: str = "the program's `model`, else tiny") -> None:
+    parser.add_argument("--model", help=f"a folder, a hub name, or `tiny` (default: {default})")
+    parser.add_argument("--attention", default="auto", choices=("auto", "torch", "flashinfer", "sglang"))
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    parser.add_argument("--trust-remote-code", action="store_true", help="let a model run code of its own")
+
+
+def where(options: argparse.Namespace) -> Where:
+    return {
+        "attention": options.attention,
+        "device": options.device,
+        "dtype": options.dtype,
+        "trust_remote_code": options.trust_remote_code,
+    }
