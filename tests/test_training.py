@@ -1,7 +1,7 @@
 """The training text of `tiny` is what programs/sums.hw shows its workers, pass by pass, token by token."""
 
-import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,97 +9,128 @@ from pathlib import Path
 import pytest
 
 import hwlang as hw
+from hwlang.evaluation.problems import make_chains, make_sums, opening
 from hwruntime.checkpoint import open_checkpoint
 from hwruntime.rows import Outcome
 from hwruntime.session import Session
 from training import generator
+from training.train import export, make_model
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    return open_checkpoint("tiny", device="cpu", dtype="float32", trust_remote_code=False).tokenizer
+def tokenizer(tmp_path_factory):
+    """That of a model as the script makes it, before any training."""
+    folder = tmp_path_factory.mktemp("made")
+    export(make_model(), folder)
+    return open_checkpoint(str(folder), device="cpu", dtype="float32", trust_remote_code=False).tokenizer
 
 
 def scripts(run: list[generator.Moment], workers: int) -> list[list[str]]:
     """What each worker samples in an ideal run, token by token."""
     last = run[-1]
     lines: list[list[str]] = [[] for _ in range(workers)]
-    for block in last.done:
-        lines[block.worker] += [*block.tokens[block.handed :], generator.END]
-    for block in last.blocks:
-        lines[block.worker] += block.tokens[block.handed :]
+    for step in last.done:
+        lines[step.worker] += [*sampled(step), generator.END]
+    for step in last.steps:
+        lines[step.worker] += sampled(step)
     return [line if line[-1] == generator.TAKEN else [*line, generator.TAKEN] for line in lines]
 
 
+def sampled(step: generator.Step) -> list[str]:
+    return [token.text for token in step.tokens if token.part is not generator.Part.GIVEN]
+
+
+def text(*steps: generator.Step) -> str:
+    return "".join(token.text for step in steps for token in step.tokens)
+
+
+@pytest.mark.parametrize("make", [make_sums, make_chains])
 @pytest.mark.parametrize("seed", range(6))
-def test_an_ideal_run_is_a_run_of_the_program(seed, tokenizer):
+def test_an_ideal_run_is_a_run_of_the_program(make, seed, tokenizer):
     rng = random.Random(seed)
     workers = rng.randint(1, 4)
-    problems = generator.make_problems(rng, rng.randint(1, 8))
-    run = list(generator.simulate(rng, problems, workers))
+    asked = generator.List.of(make(rng, rng.randint(1, 8)))
+    run = list(generator.simulate(rng, asked, workers))
     lines = [iter(line) for line in scripts(run, workers)]
     program = hw.load(ROOT / "programs" / "sums.hw").compiled
-    session = Session(program, {"problems": generator.opening(problems), "n": workers}, tokenizer)
+    session = Session(program, {"problems": opening(asked.problems), "n": workers}, tokenizer)
     for moment in run:
         rows = session.next_pass().rows
         writing = {row.writer: [*row.block.tokens, *row.tokens] for row in rows}
-        for worker, block in enumerate(moment.blocks):
+        for worker, step in enumerate(moment.steps):
             state = session._workers[worker]
             own = writing.get(state.name, state.block.tokens)
-            assert tokenizer.decode(own) == "".join(block.tokens)
+            assert tokenizer.decode(own) == text(step)
         done = session._views.pads["done"]
-        assert tokenizer.decode(done.tokens) == "".join(token for block in moment.done for token in block.tokens)
-        sampled = [next(lines[generator.NAMES.index(row.writer)]) if row.draw else "" for row in rows]
-        session.advance([Outcome(*tokenizer.encode(token)) for token in sampled])
+        assert tokenizer.decode(done.tokens) == text(*moment.done)
+        drawn = [next(lines[generator.NAMES.index(row.writer)]) if row.draw else "" for row in rows]
+        session.advance([Outcome(*tokenizer.encode(token)) for token in drawn])
     assert not session.next_pass().rows
     assert session.reason == "done"
+    found = [result for step in run[-1].done for result in generator.stated(text(step))]
+    assert sorted(found) == [(str(number), result) for number, result in enumerate(asked.results, 1)]
 
 
 def test_training_text_is_reproducible_and_in_the_vocabulary(tokenizer):
     first, second = (generator.views(random.Random(5), 8) for _ in range(2))
     assert first == second
     for view in first:
-        text = "".join(view.tokens)
-        assert tokenizer.decode(tokenizer.encode(text)) == text
-        assert len(tokenizer.encode(text)) == len(view.tokens)
+        whole = "".join(view.tokens)
+        assert tokenizer.decode(tokenizer.encode(whole)) == whole
+        assert len(tokenizer.encode(whole)) == len(view.tokens)
 
 
-def test_solutions_are_right():
-    assert generator.solution("47+38") == "7+8=15, 4+3+1=8, 85"
-    assert generator.solution("86-29") == "16-9=7, 8-2-1=5, 57"
-    assert generator.solution("reverse tapso") == "ospat"
-    assert generator.solution("sort 5291") == "1259"
-    rng = random.Random(1)
-    for problem in generator.make_problems(rng, 300):
-        if "+" in problem or "-" in problem:
-            assert generator.result(generator.solution(problem)) == str(eval(problem))
+def test_work():
+    assert generator.work("47+38") == "7+8=15, 4+3+1=8"
+    assert generator.work("86-29") == "16-9=7, 8-2-1=5"
+    assert generator.work("reverse tapso") == "o, s, p, a, t"
+    assert generator.work("sort 5291") == "1, 2, 5, 9"
+    assert generator.work("largest 42 87 63") == "42<87, 87>63"
+    assert generator.work("count a in banana") == "b0 a1 n1 a2 n2 a3"
 
 
-def test_the_benchmark_runs():
-    command = [sys.executable, "benchmarks/sums.py", "--prompts", "3", "--workers", "1,2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    header, *_, one, two = done.stdout.strip().splitlines()
-    assert header == "3 prompts of 6 problems, seed 2611, model tiny"
-    assert (one.startswith("| 1 | "), two.startswith("| 2 | ")) == (True, True)
+def test_one_that_needs_a_result_asks_for_it_until_it_is_being_written():
+    asked = generator.List.of(["11+11", "#1+10"])
+    manner = generator.Manner(begins=(1, 2))
+    *_, last = generator.simulate(random.Random(0), asked, 2, manner)
+    one, two = last.done
+    assert text(one).endswith("1) 11+11: 1+1=2, 1+1=2, #1=22")
+    assert re.fullmatch(r"\nBob: 2\) #1\+10: (#1\? )+#1=22, 2\+0=2, 2\+1=3, #2=32", text(two))
 
 
-def test_the_flat_evaluation_runs():
-    command = [
-        sys.executable,
-        "training/evaluate.py",
-        "--model",
-        "runtime/hwruntime/tiny",
-        "--prompts",
-        "1",
-        "--problems",
-        "2",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["solved"] for line in done.stdout.splitlines()] == [1.0] * 4
+def ask(asked: generator.List, numbers: tuple[int, ...], who: int, done: tuple[generator.Step, ...] = ()) -> str:
+    """What worker `who` goes on to write after the question, where each is in the middle of a problem."""
+    steps, scripts = [], []
+    for worker, number in enumerate(numbers):
+        script = generator.solving(asked, number)
+        head = [*generator.prefix(generator.NAMES[worker]), *script[:8]]
+        asks = generator.given(generator.pieces("\n" + generator.PROMPT)) if worker == who else []
+        steps.append(generator.Step(worker, [*head, *asks], number, choosing=False, asked=worker == who))
+        scripts.append(tuple(script[8:]))
+    none: tuple[None, ...] = (None,) * len(numbers)
+    moment = generator.Moment(asked, done, tuple(steps), tuple(scripts), none, (False,) * len(numbers))
+    return "".join(token.text for token in generator.carried_on(moment, who, moment.seen(who)))
+
+
+def test_the_answer_to_the_sync_prompt_is_true_and_is_followed():
+    asked = generator.List.of(["47+38", "86-29", "sort 5291"])
+    assert ask(asked, (1, 1), who=1) == "yes\n2) 86-29: 16-9=7, 8-2-1=5, #2=57."
+    assert ask(asked, (1, 1), who=0) == "yes\n2) 86-29: 16-9=7, 8-2-1=5, #2=57."
+    assert ask(asked, (1, 2), who=1) == "no\n16-9=7, 8-2-1=5, #2=57."
+    finished = generator.Step(0, number=2, choosing=False)
+    assert ask(asked, (1, 2), who=1, done=(finished,)).startswith("yes\n3) ")
+
+
+def test_weights_ask_only_for_what_can_be_told():
+    rng = random.Random(3)
+    for view in (view for _ in range(60) for view in generator.views(rng, 6)):
+        assert len(view.weights) == len(view.tokens)
+        weighted = {token for token, weight in zip(view.tokens, view.weights, strict=True) if weight}
+        assert not {*generator.NAMES, "Quick check: ", "(yes/no): "} & weighted
+        head = view.tokens.index("\n", next(i for i, token in enumerate(view.tokens) if token in generator.NAMES) - 1)
+        assert not any(view.weights[:head])  # the list of problems
 
 
 def test_the_training_script_makes_a_model_that_loads(tmp_path):

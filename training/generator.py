@@ -3,9 +3,11 @@
 Everything here is pure Python and deterministic from the random generator that is passed in:
 
 * the token table, and `pieces`, which cuts text into tokens;
-* the kinds of problem, and `solution`, which writes the work of each the way the model should;
-* `simulate`, an ideal run of `programs/sums.hw`, one token per worker per pass;
+* `work`, which solves a problem the way the model should write it;
+* `simulate`, an ideal run of workers that share a list of problems, one token per worker per pass;
 * `views`, snapshots of such a run: what one worker sees, as flat text.
+
+The problems are those of `hwlang.evaluation.problems`.
 """
 
 from __future__ import annotations
@@ -13,15 +15,27 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+from hwlang.evaluation.problems import MOST, SIMPLE, filled, make_chains, make_sums, opening, results, uses
 
 NAMES = ("Alice", "Bob", "Carol", "Dave")
 TAKEN = "all taken"
 END = "."
-MAX_PROBLEMS = 9
+PROMPT = "Quick check: am I doing redundant work? (yes/no): "
 
 SPECIAL = ("<unk>", "<pad>", "<eos>")
-WORDS = (*NAMES, TAKEN, "reverse ", "sort ", "largest ", "smallest ", "count ", " in ", ") ", ": ", ", ")
+WORDS = (
+    *NAMES,
+    TAKEN,
+    *("Quick check: ", "am I doing redundant work? ", "(yes/no): "),
+    *("reverse ", "sort ", "largest ", "smallest ", "count ", " in "),
+    *(f"#{number}" for number in range(1, MOST + 1)),
+    *(") ", ": ", ", ", "? "),
+)
 CHARACTERS = ("\n", *(chr(code) for code in range(32, 127)))
 VOCABULARY = (*SPECIAL, *WORDS, *CHARACTERS)
 PIECE = "|".join(re.escape(word) for word in WORDS) + r"|[\s\S]"  # one token: a whole word first, else one character
@@ -34,206 +48,330 @@ def pieces(text: str) -> list[str]:
     return _PIECE.findall(text)
 
 
-# --- problems -------------------------------------------------------------------------------------------------------
-
-
-def _word(rng: random.Random, shortest: int, longest: int) -> str:
-    """A made-up word: half of the time pronounceable, else any letters."""
-    length = rng.randint(shortest, longest)
-    if rng.random() < 0.5:
-        return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(length))
-    start = rng.randint(0, 1)
-    return "".join(rng.choice("aeiou" if (start + i) % 2 else "bcdfghklmnprstvw") for i in range(length))
-
-
-def _make_sum(rng: random.Random) -> str:
-    return f"{rng.randint(10, 99)}+{rng.randint(10, 99)}"
-
-
-def _make_difference(rng: random.Random) -> str:
-    large, small = sorted((rng.randint(10, 99), rng.randint(10, 99)), reverse=True)
-    return f"{large}-{small}"
-
-
-def _make_reverse(rng: random.Random) -> str:
-    return f"reverse {_word(rng, 3, 5)}"
-
-
-def _make_sort(rng: random.Random) -> str:
-    return "sort " + "".join(rng.choice("0123456789") for _ in range(rng.randint(3, 4)))
-
-
-def _make_extreme(rng: random.Random) -> str:
-    numbers = " ".join(str(number) for number in rng.sample(range(10, 100), 3))
-    return f"{rng.choice(('largest', 'smallest'))} {numbers}"
-
-
-def _make_count(rng: random.Random) -> str:
-    word = list(_word(rng, 4, 6))
-    letter = rng.choice(word) if rng.random() < 0.9 else rng.choice("abcdefghijklmnopqrstuvwxyz")
-    for _ in range(rng.randint(0, 3)):
-        word[rng.randrange(len(word))] = letter
-    return f"count {letter} in {''.join(word)}"
-
-
-KINDS: dict[str, Callable[[random.Random], str]] = {
-    "sum": _make_sum,
-    "difference": _make_difference,
-    "reverse": _make_reverse,
-    "sort": _make_sort,
-    "extreme": _make_extreme,
-    "count": _make_count,
-}
+# --- work -----------------------------------------------------------------------------------------------------------
 
 
 def _sum(a: int, b: int) -> str:
     units = a % 10 + b % 10
     tens, carry = a // 10 + b // 10 + units // 10, "+1" if units > 9 else ""
-    return f"{a % 10}+{b % 10}={units}, {a // 10}+{b // 10}{carry}={tens}, {a + b}"
+    return f"{a % 10}+{b % 10}={units}, {a // 10}+{b // 10}{carry}={tens}"
 
 
 def _difference(a: int, b: int) -> str:
     borrows = a % 10 < b % 10
     units, tens = a % 10 + 10 * borrows, a // 10 - b // 10 - borrows
-    return f"{units}-{b % 10}={units - b % 10}, {a // 10}-{b // 10}{'-1' * borrows}={tens}, {a - b}"
+    return f"{units}-{b % 10}={units - b % 10}, {a // 10}-{b // 10}{'-1' * borrows}={tens}"
 
 
 def _extreme(numbers: Sequence[int], choose: Callable[[int, int], int]) -> str:
-    best, work = numbers[0], ""
+    best, compared = numbers[0], []
     for number in numbers[1:]:
-        work += f"{best}{'<' if best < number else '>' if best > number else '='}{number}, "
+        compared.append(f"{best}{'<' if best < number else '>' if best > number else '='}{number}")
         best = choose(best, number)
-    return f"{work}{best}"
+    return ", ".join(compared)
 
 
-def _count(letter: str, word: str) -> str:
-    tally = " ".join(f"{seen}{word[: place + 1].count(letter)}" for place, seen in enumerate(word))
-    return f"{tally}, {word.count(letter)}"
-
-
-def solution(problem: str) -> str:
-    """The work and the result of `problem`, as the model should write them; the result comes after the last comma."""
-    if match := re.fullmatch(r"(\d\d)([+-])(\d\d)", problem):
-        a, b = int(match[1]), int(match[3])
-        return _sum(a, b) if match[2] == "+" else _difference(a, b)
+def work(problem: str) -> str:
+    """How a problem that stands by itself (`problems.filled`) is worked out, up to its result."""
+    if match := SIMPLE.fullmatch(problem):
+        a, b = int(match["left"]), int(match["right"])
+        return _sum(a, b) if match["sign"] == "+" else _difference(a, b)
     verb, _, rest = problem.partition(" ")
     if verb == "reverse":
-        return rest[::-1]
+        return ", ".join(rest[::-1])
     if verb == "sort":
-        return "".join(sorted(rest))
+        return ", ".join(sorted(rest))
     if verb == "count":
-        return _count(rest[0], rest[5:])
+        letter, _, word = rest.partition(" in ")
+        return " ".join(f"{seen}{word[: place + 1].count(letter)}" for place, seen in enumerate(word))
     return _extreme([int(number) for number in rest.split()], max if verb == "largest" else min)
 
 
-def result(text: str) -> str:
-    """The result in a piece of work: what follows the last comma or colon."""
-    return re.split(r"[,:] ", text)[-1]
-
-
-def make_problems(rng: random.Random, count: int) -> tuple[str, ...]:
-    """`count` fresh problems of random kinds."""
-    kinds = list(KINDS.values())
-    return tuple(rng.choice(kinds)(rng) for _ in range(count))
-
-
-def opening(problems: Sequence[str]) -> str:
-    """The text that opens every view: one numbered problem a line, the last line ended too."""
-    return "".join(f"{number}) {problem}\n" for number, problem in enumerate(problems, 1))
+def stated(text: str) -> list[tuple[str, str]]:
+    """The results that a finished step states for good: (number, result) of the `#1=85` at its end."""
+    return re.findall(r"#(\d)=([^,.\s]+)\.?$", text)
 
 
 # --- an ideal run ---------------------------------------------------------------------------------------------------
 
 
-def prefix(name: str) -> list[str]:
-    """The tokens handed to a worker where a step begins."""
-    return ["\n", name, ": "]
+Layout = Literal["combined", "interleaved", "contiguous", "shuffled"]  # three of the paper (section 3.2), and any order
+
+
+class Part(Enum):
+    """What a token of a worker's step is, which decides whether training may ask for it."""
+
+    GIVEN = "handed to the worker, not sampled"
+    PLAIN = "follows from the text of the step itself"
+    CHOICE = "the number of a problem, or that all are taken"
+    ANSWER = "the first letter of yes or no"
+    LOOK = "whether a result that is needed is there"
+    COPY = "a result that was read from another step"
 
 
 @dataclass(frozen=True)
-class Block:
-    """A run of one worker's tokens; the first `handed` were given to it, not sampled."""
+class List:
+    """A list of problems with its right results; numbers are 1, 2, ..."""
+
+    problems: tuple[str, ...]
+    results: tuple[str, ...]
+
+    @classmethod
+    def of(cls, problems: Sequence[str]) -> List:
+        return cls(tuple(problems), results(problems))
+
+    def filled(self, number: int) -> str:
+        return filled(self.problems[number - 1], self.results)
+
+    def uses(self, number: int) -> int | None:
+        return uses(self.problems[number - 1])
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of a step."""
+
+    text: str
+    part: Part = Part.PLAIN
+    shows: int | None = None  # it is a character of the result of this problem, at the end of the step
+    needs: int | None = None  # comes only when the result of this problem is there; until then `? #n` comes instead
+
+
+@dataclass
+class Step:
+    """What a worker has written since its step began, and what it is about."""
 
     worker: int
-    tokens: tuple[str, ...]
-    handed: int
+    tokens: list[Token] = field(default_factory=list)
+    number: int | None = None  # the problem it is working on; 0 where all are taken
+    choosing: bool = True  # its next token is a choice
+    asked: bool = False  # its next token is an answer
+    left: tuple[int, ...] = ()  # problems that it gave up in this step
 
     @property
-    def choice(self) -> str | None:
-        """The problem number it takes (or "all taken"); None while it is still choosing."""
-        return self.tokens[self.handed] if len(self.tokens) > self.handed else None
+    def shown(self) -> int:
+        """How many characters of its result are there."""
+        return sum(token.shows == self.number for token in self.tokens[-8:]) if self.number else 0
+
+    def copy(self) -> Step:
+        other = copy(self)
+        other.tokens = list(self.tokens)
+        return other
 
 
 @dataclass(frozen=True)
 class Moment:
     """What is in the cache at one pass."""
 
-    problems: tuple[str, ...]
-    done: tuple[Block, ...]
-    blocks: tuple[Block, ...]  # one a worker, in declaration order
+    asked: List
+    done: tuple[Step, ...]
+    steps: tuple[Step, ...]  # one a worker, in declaration order; without tokens where it missed its first pass
+    scripts: tuple[tuple[Token, ...], ...]  # what each will write next if nobody interrupts it
+    finished: tuple[int | None, ...]  # the problem that each worker finished last
+    behind: tuple[bool, ...]  # who missed this pass
+
+    def seen(self, own: int, layout: Layout = "combined", rng: random.Random | None = None) -> list[Step]:
+        """All that worker `own` sees of itself and of the others, except its own step, in the order of the layout.
+
+        In any order (`shuffled`, with `rng`), what a step says of its own next token is not what it says in the cache,
+        where all are written at once: the model learns to look at what is taken, not at what others are about to take.
+        """
+        if layout == "interleaved":
+            return list(self.done)
+        others = [step for step in self.steps if step.worker != own and step.tokens]
+        if layout == "shuffled" and rng is not None:
+            return rng.sample([*self.done, *others], len(self.done) + len(others))
+        if layout == "contiguous":
+            return sorted([*self.done, *others], key=lambda step: (step.worker == own, step.worker))
+        return [*self.done, *others]
+
+
+def prefix(name: str) -> list[Token]:
+    """The tokens handed to a worker where a step begins."""
+    return given(["\n", name, ": "])
+
+
+def given(texts: Sequence[str]) -> list[Token]:
+    """Tokens that a worker is handed."""
+    return [Token(text, Part.GIVEN) for text in texts]
+
+
+def plain(text: str) -> list[Token]:
+    """Tokens that follow from what is in front of them."""
+    return [Token(piece) for piece in pieces(text)]
+
+
+def characters_of(number: int, seen: Sequence[Step]) -> int:
+    """How many characters of a result can be read in what is seen."""
+    return max((step.shown for step in seen if step.number == number), default=0)
+
+
+def preferred(asked: List, seen: Sequence[Step]) -> list[int]:
+    """The problems that nobody has taken: those that can be done now first, each group from the lowest up."""
+    taken = {step.number for step in seen}
+    free = [number for number in range(1, len(asked.problems) + 1) if number not in taken]
+    later = [n for n in free if (used := asked.uses(n)) is not None and not characters_of(used, seen)]
+    return [*(number for number in free if number not in later), *later]
+
+
+def ideal_choice(asked: List, seen: Sequence[Step], own: Step) -> int:
+    """The first preferred problem, past one for every worker before this one that is choosing too; 0: all taken."""
+    free = [number for number in preferred(asked, seen) if number not in own.left]
+    skips = sum(step.choosing and step.worker < own.worker for step in seen)
+    return free[skips] if skips < len(free) else 0
+
+
+def redundant(seen: Sequence[Step], own: Step, finished: int | None) -> bool:
+    """Whether another worker has done, or is doing, what this one is doing (at a step's start: has just done).
+
+    Of two that are asked in the same pass, the one declared first goes on.
+    """
+    number = own.number or finished
+    return number is not None and any(
+        step.number == number and step.worker != own.worker and not (step.asked and own.worker < step.worker)
+        for step in seen
+    )
+
+
+def solving(asked: List, number: int) -> list[Token]:
+    """What a worker samples for problem `number`, from its choice to the end of its step; for 0, that all are taken."""
+    if number == 0:
+        return [Token(TAKEN, Part.CHOICE)]
+    used, result = asked.uses(number), asked.results[number - 1]
+    tokens = [Token(str(number), Part.CHOICE), *plain(f") {asked.problems[number - 1]}: ")]
+    if used is not None:
+        tokens += [Token(f"#{used}"), Token("=", Part.LOOK, needs=used)]
+        tokens += [*(Token(character, Part.COPY, needs=used) for character in asked.results[used - 1]), *plain(", ")]
+    tokens += plain(f"{work(asked.filled(number))}, #{number}=")
+    return [*tokens, *(Token(character, shows=number) for character in result), *plain(END)]
 
 
 @dataclass
-class _Worker:
-    index: int
-    tokens: list[str] = field(default_factory=list)
-    handed: int = 0
-    pending: list[str] = field(default_factory=list)  # tokens that the next pass writes
-    script: list[str] = field(default_factory=list)  # the rest of its step, once it has chosen
+class Worker:
+    """A worker of an ideal run: its step, what it is handed next, and what it will write if nobody interrupts it."""
+
+    step: Step
+    pending: list[Token]
+    script: list[Token] = field(default_factory=list)
+    finished: int | None = None
     stopped: bool = False
 
-    def block(self) -> Block:
-        return Block(self.index, tuple(self.tokens), self.handed)
+    def next(self, asked: List, seen: Sequence[Step], wish: int | None = None) -> Token:
+        """The token it samples now; where it must choose, `wish` is taken instead of the ideal choice."""
+        step = self.step
+        if step.asked:
+            self._answer(redundant(seen, step, self.finished))
+        elif step.choosing:
+            step.number = ideal_choice(asked, seen, step) if wish is None else wish
+            self.script = solving(asked, step.number)
+        step.choosing = step.asked = False
+        token = self.script.pop(0)
+        if token.part is Part.LOOK and token.needs and not characters_of(token.needs, seen):
+            self.script = [Token(f"#{token.needs}"), token, *self.script]
+            token = Token("? ", Part.LOOK, needs=token.needs)
+        if not self.script and token.text == "\n":  # behind an answer
+            step.choosing = True
+        return token
+
+    def _answer(self, yes: bool) -> None:
+        step = self.step
+        if yes and step.number is not None:
+            step.left, step.number, self.script = (*step.left, step.number), None, []
+        first, *rest = pieces("yes\n" if yes else "no\n")
+        self.script = [Token(first, Part.ANSWER), *map(Token, rest), *self.script]
+
+    def written(self) -> Step:
+        """Its step as it is in the cache now."""
+        step = self.step.copy()
+        if any(token.part is Part.CHOICE for token in self.pending):
+            step.number, step.choosing = None, True
+        return step
+
+    def ends_step(self) -> Step:
+        """Close the step; the next one begins with the token that ended it."""
+        done, index = self.step, self.step.worker
+        self.finished = done.number
+        self.step, self.pending = Step(index), [*given([END]), *prefix(NAMES[index])]
+        return done
 
 
-def ideal_choice(problems: Sequence[str], seen: Sequence[Block], own: int) -> str:
-    """The lowest free number, past one for every worker before `own` that is choosing too; or "all taken"."""
-    taken = {block.choice for block in seen}
-    free = [str(number) for number in range(1, len(problems) + 1) if str(number) not in taken]
-    skips = sum(block.choice is None and block.worker < own for block in seen)
-    return free[skips] if skips < len(free) else TAKEN
+@dataclass(frozen=True)
+class Manner:
+    """How a run departs from the ideal, so that the model survives what an ideal run never has."""
+
+    wander: float = 0.0  # probability that a worker takes any number it could begin
+    stall: float = 0.0  # probability that a worker misses a pass
+    asks: float = 0.0  # probability per pass that a worker is asked whether its work is redundant
+    lead: str = "\n"  # in front of that question in the middle of a step
+    begins: tuple[int | None, ...] = ()  # the problem that each worker is handed at the start
 
 
-def step_tokens(problems: Sequence[str], choice: str) -> list[str]:
-    """What a worker samples after its prefix, once it has made its choice."""
-    if choice == TAKEN:
-        return [TAKEN]
-    problem = problems[int(choice) - 1]
-    return pieces(f"{choice}) {problem}: {solution(problem)}.")
-
-
-def simulate(
-    rng: random.Random, problems: tuple[str, ...], workers: int, wander: float = 0.0, stall: float = 0.0
-) -> Iterator[Moment]:
-    """An ideal run, a `Moment` a pass.
-
-    With probability `wander` a worker takes any number instead of the right one, and with probability `stall` it
-    skips a pass: both make arrangements that the model should survive, though an ideal run has none of them.
-    """
-    crew = [_Worker(index, pending=prefix(NAMES[index]), handed=3) for index in range(workers)]
-    done: list[Block] = []
+def simulate(rng: random.Random, asked: List, workers: int, manner: Manner = Manner()) -> Iterator[Moment]:
+    """A run, a `Moment` a pass."""
+    crew = [Worker(Step(index), prefix(NAMES[index])) for index in range(workers)]
+    for worker, number in zip(crew, manner.begins, strict=False):
+        if number is not None:
+            _hand(worker, asked, number)
+    done: list[Step] = []
     while not all(worker.stopped for worker in crew):
-        writes = [worker for worker in crew if not done or rng.random() >= stall]
+        writes = [worker for worker in crew if not done or rng.random() >= manner.stall]
         for worker in writes:
-            worker.tokens += worker.pending
+            worker.step.tokens += worker.pending
             worker.pending = []
-        now = Moment(problems, tuple(done), tuple(worker.block() for worker in crew))
+        now = Moment(
+            asked,
+            tuple(done),
+            tuple(worker.written() for worker in crew),
+            tuple(tuple(worker.script) for worker in crew),
+            tuple(worker.finished for worker in crew),
+            tuple(bool(worker.pending) for worker in crew),
+        )
         yield now
         for worker in writes:
-            if worker.stopped:
-                continue
-            if not worker.script:
-                seen = [*now.done, *(block for block in now.blocks if block.worker != worker.index)]
-                choice = ideal_choice(problems, seen, worker.index)
-                if rng.random() < wander:
-                    choice = str(rng.randint(1, len(problems)))
-                worker.script = step_tokens(problems, choice)
-            token = worker.script.pop(0)
-            if token == END:
-                done.append(worker.block())
-                worker.tokens, worker.pending, worker.handed = [], [END, *prefix(NAMES[worker.index])], 4
-            else:
-                worker.pending, worker.stopped = [token], token == TAKEN
+            if not worker.stopped:
+                _advance(rng, worker, now, manner, done)
+
+
+def _hand(worker: Worker, asked: List, number: int) -> None:
+    """Let a worker begin with a problem that it did not choose."""
+    script = solving(asked, number)
+    cut = 1 + len(pieces(f") {asked.problems[number - 1]}: "))
+    worker.pending = [*worker.pending, *given([token.text for token in script[:cut]])]
+    worker.script, worker.step.number, worker.step.choosing = script[cut:], number, False
+
+
+def _advance(rng: random.Random, worker: Worker, now: Moment, manner: Manner, done: list[Step]) -> None:
+    seen, wish = now.seen(worker.step.worker), None
+    if worker.step.choosing and rng.random() < manner.wander:
+        wish = _anything(rng, now.asked, seen)
+    token = worker.next(now.asked, seen, wish)
+    if token.text == END:
+        done.append(worker.ends_step())
+        if rng.random() < 4 * manner.asks:
+            _ask(worker, "")
+        return
+    worker.pending, worker.stopped = [token], token.text == TAKEN
+    if rng.random() < manner.asks and _may_be_asked(worker, token):
+        _ask(worker, manner.lead)
+
+
+def _may_be_asked(worker: Worker, token: Token) -> bool:
+    """Not in the middle of an answer, nor of a result, which others may be reading."""
+    answering = any(following.text == "\n" for following in worker.script)
+    concluding = token.shows or any(following.shows for following in worker.script[:1])
+    return not (worker.stopped or worker.step.choosing or answering or concluding)
+
+
+def _anything(rng: random.Random, asked: List, seen: Sequence[Step]) -> int | None:
+    """Any number whose result will not be waited for in vain."""
+    begun = {step.number for step in seen}
+    open_to = [n for n in range(1, len(asked.problems) + 1) if (used := asked.uses(n)) is None or used in begun]
+    return rng.choice(open_to) if open_to else None
+
+
+def _ask(worker: Worker, lead: str) -> None:
+    worker.pending = [*worker.pending, *given(pieces(lead + PROMPT))]
+    worker.step.asked, worker.step.choosing = True, False
 
 
 # --- views ----------------------------------------------------------------------------------------------------------
@@ -241,66 +379,119 @@ def simulate(
 
 @dataclass(frozen=True)
 class View:
-    """One worker's view as flat tokens, with its own step carried on to its end; `weights` are for the loss."""
+    """One worker's view as flat tokens, with its own step carried on; `weights` are for the loss."""
 
     tokens: tuple[str, ...]
     weights: tuple[float, ...]
 
 
-CHOICE_WEIGHT = 10.0
+OWN = {Part.GIVEN: 0.0, Part.PLAIN: 1.0, Part.CHOICE: 20.0, Part.ANSWER: 20.0, Part.LOOK: 4.0, Part.COPY: 2.0}
 
 
-def flatten(moment: Moment, own: int, ended: bool = True) -> View:
-    """The view of worker `own`; its opening ends with a line feed if `ended`.
+def carried_on(now: Moment, own: int, seen: Sequence[Step]) -> list[Token]:
+    """What worker `own` goes on to write if nobody else does: to the end of its step, or of what it can read."""
+    worker = Worker(now.steps[own].copy(), [], list(now.scripts[own]), now.finished[own])
+    tokens: list[Token] = []
+    while not tokens or tokens[-1].text not in (END, TAKEN, "? "):
+        token = worker.next(now.asked, seen)
+        if token.part is Part.COPY and token.needs is not None:
+            recent = (*worker.step.tokens[-8:], *tokens[-8:])
+            if sum(t.part is Part.COPY for t in recent) >= characters_of(token.needs, seen):
+                break
+        tokens.append(token)
+    return tokens
 
-    Only tokens that some worker sampled have weight: neither the opening nor what was handed out can be foreseen.
-    A choice has weight only where it is the right one for the text in front of it (in `done` it need not be).
+
+def flatten(now: Moment, own: int, seen: Sequence[Step], ended: bool = True) -> View:
+    """The view of worker `own`: the list, what it has `seen`, its own step; the list ends with a line feed if `ended`.
+
+    Only tokens that some worker sampled have weight: neither the opening nor what was handed out can be foreseen. In
+    what has been written already, a choice has weight only where it is the right one for the text in front of it, and
+    whatever hung on text that is not in front of it has none.
     """
-    tokens = pieces(opening(moment.problems))[: None if ended else -1]
-    weights = [0.0] * len(tokens)
-    mine = moment.blocks[own]
-    others = [block for block in moment.blocks if block.worker != own and block.tokens]
-    seen: list[Block] = []
-    choice = mine.choice or ideal_choice(moment.problems, [*moment.done, *others], own)
-    whole = Block(own, (*mine.tokens[: mine.handed], *step_tokens(moment.problems, choice)), mine.handed)
-    for block in (*moment.done, *others, whole):
-        right = block.choice == ideal_choice(moment.problems, seen, block.worker)
-        weight = CHOICE_WEIGHT if block is whole else 1.0
-        sampled = len(block.tokens) - block.handed
-        tokens += block.tokens
-        weights += ([0.0] * block.handed + [weight * right] + [1.0] * (sampled - 1))[: len(block.tokens)]
-        seen.append(block)
-    return View(tuple(tokens), tuple(weights))
+    texts = pieces(opening(now.asked.problems))[: None if ended else -1]
+    weights = [0.0] * len(texts)
+    for index, step in enumerate((*seen, now.steps[own])):
+        texts += (token.text for token in step.tokens)
+        weights += _weights(now.asked, seen[:index], step)
+    tail = carried_on(now, own, seen)
+    texts += (token.text for token in tail)
+    weights += (OWN[token.part] for token in tail)
+    return View(tuple(texts), tuple(weights))
 
 
-def _rarity(moment: Moment, own: int) -> float:
+def _weights(asked: List, before: Sequence[Step], step: Step) -> list[float]:
+    """For the loss on what has been written already."""
+    right = str(ideal_choice(asked, before, Step(step.worker)) or TAKEN)
+    return [float(_follows(token, asked, before, right)) for token in step.tokens]
+
+
+def _follows(token: Token, asked: List, before: Sequence[Step], right: str) -> bool:
+    """Whether a token could be told from the text in front of it."""
+    if token.part is Part.CHOICE:
+        return token.text == right
+    if token.needs is not None:
+        there = characters_of(token.needs, before) == len(asked.results[token.needs - 1])
+        return there and token.text != "? "
+    return token.part is Part.PLAIN
+
+
+def _rarity(now: Moment, own: int) -> float:
     """How much rather than any other choice to show this one: it must look at what another has only just done."""
-    if not moment.done:
+    if not now.done:
         return 1.0
-    others = [block for block in moment.blocks if block.worker != own and block.tokens]
-    if any(block.choice is None and block.worker < own for block in others):
+    others = [step for step in now.steps if step.worker != own and step.tokens]
+    if any(step.choosing and step.worker < own for step in others):
         return 12.0
-    return 4.0 if any(len(block.tokens) <= block.handed + 1 for block in others) else 1.0
+    return 4.0 if any(len(step.tokens) <= 5 for step in others) else 1.0
 
 
-def views(rng: random.Random, most_problems: int, per_run: int = 4) -> list[View]:
-    """A few views from one random run; most are cut where their worker chooses."""
-    workers = rng.randint(1, len(NAMES))
-    problems = make_problems(rng, rng.randint(1, most_problems))
-    odd = rng.random()
-    run = list(simulate(rng, problems, workers, wander=0.15 * (odd < 0.25), stall=0.2 * (odd > 0.7)))
-    choosing: list[tuple[Moment, int]] = []
-    weights: list[float] = []
-    for moment in run:
-        for own, block in enumerate(moment.blocks):
-            if block.tokens and block.choice is None:
-                choosing.append((moment, own))
-                weights.append(_rarity(moment, own))
-    picks = set(rng.choices(range(len(choosing)), weights, k=per_run - 1))
-    chosen = [choosing[pick] for pick in sorted(picks)]
-    moment = rng.choice(run)
-    live = [block.worker for block in moment.blocks if block.tokens and block.choice != TAKEN]
-    if live:
-        chosen.append((moment, rng.choice(live)))
+def _manner(rng: random.Random, asked: List, workers: int, chained: bool) -> Manner:
+    kind = rng.random()
+    if kind < 0.35:
+        return Manner()
+    if kind < 0.5:
+        return Manner(wander=0.15)
+    if kind < 0.6 and not chained:  # a worker that reads a result must not overtake the one that writes it
+        return Manner(stall=0.2)
+    begins: tuple[int | None, ...] = ()
+    if kind > 0.85:
+        first = rng.choice([n for n in range(1, len(asked.problems) + 1) if asked.uses(n) is None])
+        begins = tuple(rng.choice((first, first, None)) for _ in range(workers))
+    lead = rng.choice(("\n", "\n", "\n", "", " "))
+    return Manner(wander=0.3, asks=rng.choice((0.01, 0.03)), lead=lead, begins=begins)
+
+
+def views(rng: random.Random, most_problems: int) -> list[View]:
+    """A few views from one random run; most are cut where their worker has something to decide."""
+    workers, count = rng.randint(1, len(NAMES)), rng.randint(1, most_problems)
+    chained = rng.random() < 0.5
+    asked = List.of((make_chains if chained else make_sums)(rng, count))
+    run = list(simulate(rng, asked, workers, _manner(rng, asked, workers, chained)))
+    layout: Layout = rng.choices(("combined", "shuffled", "contiguous", "interleaved"), (40, 40, 12, 8))[0]
     ended = rng.random() < 0.7
-    return [flatten(moment, own, ended) for moment, own in chosen]
+    return [flatten(run[index], own, run[index].seen(own, layout, rng), ended) for index, own in _cuts(rng, run)]
+
+
+def _cuts(rng: random.Random, run: Sequence[Moment]) -> list[tuple[int, int]]:
+    """Where to cut a run: (pass, worker), each once; of each kind of decision some, and any one place."""
+    choices, rarities, answers, looks, others = [], [], [], [], []
+    for index, now in enumerate(run):
+        for own, step in enumerate(now.steps):
+            place = (index, own)
+            if not step.tokens or step.number == 0 or now.behind[own]:
+                continue
+            if step.choosing:
+                choices.append(place)
+                rarities.append(_rarity(now, own))
+            elif step.asked:
+                answers += [place] * (3 if redundant(now.seen(own), step, now.finished[own]) else 1)
+            elif now.scripts[own][0].part is Part.LOOK:
+                looks.append(place)
+            else:
+                others.append(place)
+    picked = rng.choices(choices, rarities, k=3)
+    picked += rng.choices(answers, k=3) if answers else []
+    picked += rng.choices(looks, k=1) if looks else []
+    picked += rng.choices(others, k=1) if others else []
+    return list(dict.fromkeys(picked))

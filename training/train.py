@@ -24,7 +24,8 @@ from torch.multiprocessing.spawn import spawn
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from training.generator import MAX_PROBLEMS, PIECE, SPECIAL, VOCABULARY, View, views
+from hwlang.evaluation.problems import MOST
+from training.generator import PIECE, SPECIAL, VOCABULARY, View, views
 
 UNK, PAD, EOS = SPECIAL
 IDS = {piece: index for index, piece in enumerate(VOCABULARY)}
@@ -70,8 +71,8 @@ class Progress:
     def problems(self) -> int:
         """The most problems that a text may have now."""
         if self.settings.start:
-            return MAX_PROBLEMS
-        return min(MAX_PROBLEMS, 2 + int((MAX_PROBLEMS - 1) * self.done / self.settings.curriculum))
+            return MOST
+        return min(MOST, 2 + int((MOST - 1) * self.done / self.settings.curriculum))
 
     @property
     def scale(self) -> float:
