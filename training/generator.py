@@ -173,16 +173,21 @@ class Moment:
     def seen(self, own: int, layout: Layout = "combined", rng: random.Random | None = None) -> list[Step]:
         """All that worker `own` sees of itself and of the others, except its own step, in the order of the layout.
 
-        In any order (`shuffled`, with `rng`), what a step says of its own next token is not what it says in the cache,
-        where all are written at once: the model learns to look at what is taken, not at what others are about to take.
+        With `rng` the others' steps come in any order, and in `shuffled` the finished ones, too. In flat text what a step
+        says of its own next token is not what it says in the cache, where all are written at once: so the model learns to
+        look at what is taken, not at what others are about to take.
         """
         if layout == "interleaved":
             return list(self.done)
-        others = [step for step in self.steps if step.worker != own and step.tokens]
+        others = [step for step in self.steps if step.worker != own]
+        if rng is not None:
+            rng.shuffle(others)
+        order = [*(step.worker for step in others), own]
+        others = [step for step in others if step.tokens]
+        if layout == "contiguous":
+            return sorted([*self.done, *others], key=lambda step: order.index(step.worker))
         if layout == "shuffled" and rng is not None:
             return rng.sample([*self.done, *others], len(self.done) + len(others))
-        if layout == "contiguous":
-            return sorted([*self.done, *others], key=lambda step: (step.worker == own, step.worker))
         return [*self.done, *others]
 
 
@@ -437,13 +442,20 @@ def _follows(token: Token, asked: List, before: Sequence[Step], right: str) -> b
 
 
 def _rarity(now: Moment, own: int) -> float:
-    """How much rather than any other choice to show this one: it must look at what another has only just done."""
-    if not now.done:
-        return 1.0
+    """How much rather than any other choice to show this one.
+
+    It must look at what another has only just done, or pass over a problem whose needs are not met.
+    """
     others = [step for step in now.steps if step.worker != own and step.tokens]
+    free = preferred(now.asked, now.seen(own))
+    if not free:
+        return 1.0
+    reordered = 3.0 if free != sorted(free) else 1.0
+    if not now.done:
+        return 2.0 * reordered
     if any(step.choosing and step.worker < own for step in others):
         return 12.0
-    return 4.0 if any(len(step.tokens) <= 5 for step in others) else 1.0
+    return 4.0 if any(len(step.tokens) <= 5 for step in others) else reordered
 
 
 def _manner(rng: random.Random, asked: List, workers: int, chained: bool) -> Manner:
@@ -455,7 +467,7 @@ def _manner(rng: random.Random, asked: List, workers: int, chained: bool) -> Man
     if kind < 0.6 and not chained:  # a worker that reads a result must not overtake the one that writes it
         return Manner(stall=0.2)
     begins: tuple[int | None, ...] = ()
-    if kind > 0.85:
+    if kind > 0.8:
         first = rng.choice([n for n in range(1, len(asked.problems) + 1) if asked.uses(n) is None])
         begins = tuple(rng.choice((first, first, None)) for _ in range(workers))
     lead = rng.choice(("\n", "\n", "\n", "", " "))
@@ -485,13 +497,13 @@ def _cuts(rng: random.Random, run: Sequence[Moment]) -> list[tuple[int, int]]:
                 choices.append(place)
                 rarities.append(_rarity(now, own))
             elif step.asked:
-                answers += [place] * (3 if redundant(now.seen(own), step, now.finished[own]) else 1)
+                answers += [place] * (6 if redundant(now.seen(own), step, now.finished[own]) else 1)
             elif now.scripts[own][0].part is Part.LOOK:
                 looks.append(place)
             else:
                 others.append(place)
     picked = rng.choices(choices, rarities, k=3)
-    picked += rng.choices(answers, k=3) if answers else []
+    picked += rng.choices(answers, k=4) if answers else []
     picked += rng.choices(looks, k=1) if looks else []
     picked += rng.choices(others, k=1) if others else []
     return list(dict.fromkeys(picked))

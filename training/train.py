@@ -1,6 +1,6 @@
 """Make the embedded model `tiny`: tokenizer, model, training and export, from one seed.
 
-    python training/train.py --tokens 24000000 --out runtime/hwruntime/tiny
+    python training/train.py --out runtime/hwruntime/tiny
 
 Ordinary causal-LM training on flat text from `generator.py`; it never sees a concurrent cache.
 """
@@ -38,7 +38,7 @@ class Settings:
     out: Path
     start: Path | None = None  # weights to go on from, with the full curriculum at once; else from scratch
     seed: int = 1
-    tokens: int = 24_000_000
+    tokens: int = 52_000_000
     minutes: float = float("inf")
     processes: int = 2  # of one thread each, which share every batch
     batch_tokens: int = 3072
