@@ -11,12 +11,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Concatenate
+from typing import TYPE_CHECKING, Concatenate, TypedDict
 
 from hwlang import syntax
 from hwlang.checker import Checked, check_file, check_text, check_tree
@@ -235,6 +236,15 @@ def program(function: Callable[Concatenate[ProgramBuilder, ...], None]) -> Progr
     return _select(check_tree(tree, source), None)
 
 
+class Where(TypedDict):
+    """How a model is run: what `Engine` takes besides its name and its cache."""
+
+    attention: str
+    device: str
+    dtype: str
+    trust_remote_code: bool
+
+
 class Engine:
     """A model, ready to run programs.
 
@@ -258,6 +268,9 @@ class Engine:
         kv_dtype: str = "auto",
         trust_remote_code: bool = False,
     ) -> None:
+        # Threads that wait for one another busily stall for many times a pass where other processes use the cores.
+        # OpenMP reads this once, when torch is imported: a program that has imported torch already sets it itself.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from hwruntime.engine import Engine as RuntimeEngine
         from hwruntime.models import Model
 

@@ -173,9 +173,9 @@ class Moment:
     def seen(self, own: int, layout: Layout = "combined", rng: random.Random | None = None) -> list[Step]:
         """All that worker `own` sees of itself and of the others, except its own step, in the order of the layout.
 
-        With `rng` the others' steps come in any order, and in `shuffled` the finished ones, too. In flat text what a step
-        says of its own next token is not what it says in the cache, where all are written at once: so the model learns to
-        look at what is taken, not at what others are about to take.
+        With `rng` the others' steps come in any order, and in `shuffled` the finished ones, too. In flat text what a
+        step says of its own next token is not what it says in the cache, where all are written at once: so the model
+        learns to look at what is taken, not at what others are about to take.
         """
         if layout == "interleaved":
             return list(self.done)

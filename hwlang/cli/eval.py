@@ -104,7 +104,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         extract=options.extract,
         model=options.model,
         batch=options.batch,
-        **models.where(options),
+        where=models.where(options),
     )
 
 

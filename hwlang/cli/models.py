@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TypedDict
 
-
-class Where(TypedDict):
-    """What `api.Engine` takes besides the model."""
-
-    attention: str
-    device: str
-    dtype: str
-    trust_remote_code: bool
+from hwlang.api import Where
 
 
 def add(parser: argparse._ActionsContainer, default: str = "the program's `model`, else tiny") -> None:

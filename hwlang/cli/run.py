@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
@@ -63,8 +62,6 @@ def run(options: argparse.Namespace) -> int:
     file, name = split_target(options.program)
     program = api.load(file, name)
     report(program.warnings)
-    # Threads that wait for one another busily stall for many times a pass where other processes use the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from hwruntime.errors import HwError
 
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -56,7 +55,6 @@ def judged(cases: Sequence[Case], options: argparse.Namespace) -> Iterator[Verdi
     from hwlang.testing.runner import engines, judge
     from hwlang.testing.verdicts import diagnostic, explained, line_of
 
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     load = engines(lambda name: api.Engine(name, **models.where(options)).runtime)
     for case in cases:
         verdict = judge(case, load, options.model)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwlang import api
+from hwlang.api import Where
 from hwlang.evaluation.configurations import Configuration, as_text
 from hwlang.evaluation.records import Header, RunFile, open_runs
 from hwlang.evaluation.runner import check, run_all
@@ -27,13 +28,10 @@ class Settings:
     """What is run on, and how: all but the configurations. `model` None: what the programs name, else `tiny`."""
 
     suite: str
+    where: Where
     seed: int = 1
     extract: str = "latex"
     model: str | None = None
-    attention: str = "auto"
-    device: str = "auto"
-    dtype: str = "auto"
-    trust_remote_code: bool = False
     batch: int = 16
 
 
@@ -68,8 +66,7 @@ class Evaluation:
 
     def run(self, tell: Callable[[int], None]) -> None:
         """Run what is missing. `tell` hears how many more runs are settled. Raises `ModelError`, `DeviceError`."""
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `hw run`
-        engine = load_engine(self.settings, str(self.header["model"]))
+        engine = api.Engine(str(self.header["model"]), **self.settings.where).runtime
         configurations = [fitted(each, engine) for each in self.configurations]
         run_all(engine, configurations, self.runs, seed=self.settings.seed, size=self.settings.batch, tell=tell)
 
@@ -98,19 +95,6 @@ def header_of(settings: Settings, configurations: Sequence[Configuration]) -> He
         "versions": {name: version(name) for name in ("hwlang", "torch", "transformers")},
         "configurations": {each.name: each.digest for each in configurations},
     }
-
-
-def load_engine(settings: Settings, model: str) -> Engine:
-    """Raises `ModelError`, `DeviceError`."""
-    from hwlang.api import Engine as Loaded
-
-    return Loaded(
-        model,
-        attention=settings.attention,
-        device=settings.device,
-        dtype=settings.dtype,
-        trust_remote_code=settings.trust_remote_code,
-    ).runtime
 
 
 def fitted(configuration: Configuration, engine: Engine) -> Configuration:

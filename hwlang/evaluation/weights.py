@@ -32,12 +32,11 @@ def content(path: Path) -> bytes:
 
 
 def commit(model: str) -> str:
-    """Of the copy of a hub model that is on this machine."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    """Of a model of the hub as it will be loaded: the newest, or the copy that is here if the hub is not reached."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
     try:
-        found = try_to_load_from_cache(model, "config.json")
-    except HFValidationError:  # no name of the hub's: loading it will say so
+        return Path(hf_hub_download(model, "config.json")).parent.name
+    except (HFValidationError, HfHubHTTPError, EntryNotFoundError):  # loading it will say so
         return "unknown"
-    return Path(found).parent.name if isinstance(found, str) else "unknown"

@@ -81,7 +81,7 @@ def test_killed_and_started_again_it_ends_with_the_same_table(capsys, tmp_path):
 def test_what_is_complete_needs_no_model(capsys, tmp_path, monkeypatch):
     few = ["sums", "--prompts", "1", "--budgets", "4", "--layouts", "combined", "--workers", "1", "--out", tmp_path]
     first = hw_eval(capsys, *few)
-    monkeypatch.setattr("hwlang.evaluation.evaluation.load_engine", None)
+    monkeypatch.setattr("hwlang.api.Engine", None)
     assert hw_eval(capsys, *few) == first
 
 
