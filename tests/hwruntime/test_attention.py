@@ -28,22 +28,30 @@ ON_CPU = ModelShape(torch.device("cpu"), torch.bfloat16, [Layer(0, HEADS, 1.0, N
     st.sampled_from([None, None, 2.0]),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([(DIM, False), (DIM, True), (VALUE_DIM, True)]),
+    st.sampled_from([(32, 128, 512), (8,), ()]),
+    st.sampled_from([32, 2]),
 )
-def test_any_views_give_flat_attention(rng, heads, window, softcap, sinks, rotated):
-    made = random_pass(random.Random(rng.randrange(2**31)), *heads, rotated)
+def test_any_views_give_flat_attention(rng, heads, window, softcap, sinks, rotated, path, lengths, wide):
+    """With torch's flash attention and without it, which values of another dimension never have; short keys together,
+    and each alone."""
+    value_dim, fused = path
+    made = random_pass(random.Random(rng.randrange(2**31)), *heads, rotated, value_dim=value_dim)
     rotation = ROTARY if rotated else None
     layer = Layer(
         0,
-        Heads(*heads, DIM, VALUE_DIM),
+        Heads(*heads, DIM, value_dim),
         DIM**-0.5,
         rotation,
         window,
         softcap,
         torch.linspace(-1, 2, heads[0]) if sinks else None,
     )
-    torch.testing.assert_close(
-        run(made, layer, TorchExecutor(made.pool, made.storage)).double(), flat(made, layer), atol=1e-5, rtol=1e-5
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hwruntime.attention.torch.LENGTHS", lengths)
+        patch.setattr("hwruntime.attention.torch.WIDE", wide)
+        got = run(made, layer, TorchExecutor(made.pool, made.storage, fused))
+    torch.testing.assert_close(got.double(), flat(made, layer), atol=1e-5, rtol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
@@ -75,16 +83,16 @@ def test_merge_is_one_softmax_over_all_parts():
     parts = [slice(0, 4), slice(4, 5), slice(5, 10)]
     outs = torch.cat([torch.einsum("thk,khd->thd", scores[..., p].softmax(-1), values[p]) for p in parts])
     lses = torch.cat([scores[..., p].logsumexp(-1) for p in parts])
-    merged, lse = merge(outs, lses, torch.arange(3).repeat(3), 3)
-    torch.testing.assert_close(merged, torch.einsum("thk,khd->thd", scores.softmax(-1), values))
-    torch.testing.assert_close(lse, scores.logsumexp(-1))
+    partials = torch.arange(9).view(3, 3).T
+    torch.testing.assert_close(merge(outs, lses, partials), torch.einsum("thk,khd->thd", scores.softmax(-1), values))
+    sinks = torch.tensor([0.5, -1.0])
+    with_sinks = torch.cat([scores, sinks[:, None].expand(3, 2, 1)], -1).softmax(-1)[..., :-1]
+    torch.testing.assert_close(merge(outs, lses, partials, sinks), torch.einsum("thk,khd->thd", with_sinks, values))
 
 
 def test_merge_takes_parts_that_see_nothing():
     outs, lses = torch.tensor([[[0.0]], [[3.0]]]), torch.tensor([[-torch.inf], [1.0]])
-    merged, lse = merge(outs, lses, torch.tensor([0, 0]), 1)
-    assert merged.item() == 3.0
-    assert lse.item() == 1.0
+    assert merge(outs, lses, torch.tensor([[0, 1]])).item() == 3.0
 
 
 @pytest.mark.parametrize("pages", [[3, 4, 5], [3, 9, 5], [5, 4, 3]])

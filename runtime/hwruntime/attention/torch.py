@@ -1,7 +1,14 @@
-"""The torch executor: the plan's arrays, request by request, on any torch device.
+"""The torch executor: the plan's requests, many in one call, on any torch device.
 
-It runs exactly what the GPU executors run, so it is also what they are tested against.
+A request's keys are read where they lie if they are many; short ones are gathered, padded to one length and attended
+together, so that a layer takes a few calls however many blocks and runs there are. It is exact, and so it is also what
+the GPU executors are tested against.
 """
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,11 +17,68 @@ from hwruntime.attention import Layer, Rotation
 from hwruntime.cache import Pool, Storage
 from hwruntime.plan import Plan
 
+LENGTHS = (32, 128, 512)  # keys: stretches of up to so many are padded to one length; longer ones are not copied
+WIDE = 32  # queries: from here on, heads that share keys are attended one by one
+
+
+class Stretch(NamedTuple):
+    """Keys of one request that lie next to each other: `length` of them from `slot` of the storage on, which are those
+    of the block from `first` on."""
+
+    request: int
+    first: int
+    slot: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """B stretches that are attended together, as if each had n queries and L keys.
+
+    `start`: where its B * n gathered queries begin; `slots`: of its keys, a slice (no copy) for one stretch, else
+    [B * L]; `mask`: what is added to the scores, [B, 1, n, L] or None; `dead` [B * n]: queries that see no key at all,
+    None where there are none.
+    """
+
+    start: int
+    stretches: int
+    queries: int
+    slots: slice | Tensor
+    mask: Tensor | None
+    dead: Tensor | None
+
+    @property
+    def gathered(self) -> slice:
+        return slice(self.start, self.start + self.stretches * self.queries)
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A pass on a device: G gathered queries in the order of `members`, the stretches of each group.
+
+    `rows` [G]: the query token of each, `positions` [G] and `deltas` [G] as in the plan; what is padding repeats a
+    query. `partials` [T, parts]: the gathered queries that make up each token's output; G is none.
+    """
+
+    members: Sequence[Sequence[Stretch]]
+    widths: Sequence[int]  # of each group: n
+    slots: Tensor
+    rows: Tensor
+    positions: Tensor
+    deltas: Tensor
+    partials: Tensor
+    groups: dict[int | None, list[Group]] = field(default_factory=dict)  # by window
+    tables: dict[Rotation, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
 
 class TorchExecutor:
-    def __init__(self, pool: Pool, storage: Storage) -> None:
+    """`fused`: use torch's flash attention for the CPU where it can; it is faster than what is written out here."""
+
+    def __init__(self, pool: Pool, storage: Storage, fused: bool = True) -> None:
         self._pool = pool
         self._storage = storage
+        self._fused = fused
+        self._laid: Laid | None = None
 
     @property
     def rotated(self) -> bool:
@@ -25,91 +89,194 @@ class TorchExecutor:
 
     def begin(self, plan: Plan, slots: list[int]) -> None:
         self._plan = plan
-        self._slots = torch.tensor(slots)
-        self._rows = torch.tensor(plan.rows)
-        self._positions = torch.tensor(plan.positions)
-        self._deltas = torch.tensor(plan.deltas)
-        self._keys = [self._keys_of(plan, r) for r in range(plan.requests)]
-        self._tables: dict[Rotation, tuple[Tensor, Tensor]] = {}
+        self._slots = slots
+        self._laid = None
 
     def attend(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self._to(q.device)
-        self._storage.write(layer.index, self._slots, k.transpose(0, 1), v.transpose(0, 1))
-        gathered = self._rotate(layer.rotation, q[self._rows])
-        outs, lses = [], []
-        for r in range(self._plan.requests):
-            queries = slice(self._plan.qo_indptr[r], self._plan.qo_indptr[r + 1])
-            out, lse = self._attend_block(layer, r, gathered[queries], self._positions[queries])
-            outs.append(out)
-            lses.append(lse)
-        merged, lse = merge(torch.cat(outs), torch.cat(lses), self._rows, len(q))
-        if layer.sinks is not None:  # once, after the merge: a sink is no block's
-            merged = merged * torch.sigmoid(lse - layer.sinks.float())[..., None]
-        return merged.to(v.dtype)
+        laid = self._laid or self._lay_out(q.device)
+        self._storage.write(layer.index, laid.slots, k.transpose(0, 1), v.transpose(0, 1))
+        keys, values = self._storage.layer(layer.index)
+        gathered = self._rotate(laid, layer.rotation, q[laid.rows])
+        count = len(laid.rows)
+        outs = torch.zeros(count + 1, q.shape[1], v.shape[-1], device=q.device)  # the last one is no query's
+        lses = torch.full((count + 1, q.shape[1]), -math.inf, device=q.device)
+        for group in self._groups(laid, layer.window):
+            queries = gathered[group.gathered].view(group.stretches, group.queries, *q.shape[1:])
+            out, lse = self._attend_group(layer, group, queries, keys, values)
+            outs[group.gathered] = out.flatten(0, 1)
+            lses[group.gathered] = lse.flatten(0, 1)
+            if group.dead is not None:
+                lses[group.gathered].masked_fill_(group.dead[:, None], -math.inf)
+        return merge(outs, lses, laid.partials, layer.sinks).to(v.dtype)
 
-    def _attend_block(self, layer: Layer, request: int, q: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """One request: q [n, heads, D] at `positions` [n] of the block; (out [n, heads, Dv], lse [n, heads]), fp32."""
-        keys, values = (x[:, self._keys[request]].to(q.dtype) for x in self._storage.layer(layer.index))
-        kv_heads, length, _ = keys.shape
-        n, heads, dim = q.shape
-        packed = q.reshape(n, kv_heads, heads // kv_heads, dim).transpose(0, 1).reshape(kv_heads, -1, dim)
-        scores = torch.matmul(packed, keys.transpose(1, 2)).float() * layer.scale
-        if layer.softcap:
+    def _attend_group(
+        self, layer: Layer, group: Group, q: Tensor, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """q [B, n, heads, D]; out [B, n, heads, Dv] and natural lse [B, n, heads]."""
+        k, v = (self._read(x, group, q.dtype) for x in (keys, values))  # [B, kv heads, L, D]
+        shares = q.shape[2] // len(keys)  # query heads for each K/V head
+        split = q.view(*q.shape[:2], len(keys), shares, -1)  # [B, n, kv heads, shares, D]
+        mask = group.mask
+        if group.queries >= WIDE and group.stretches == 1:
+            wide = split[0].permute(1, 2, 0, 3)  # [kv heads, shares, n, D]
+            k, v = (x[0][:, None].expand(-1, shares, -1, -1) for x in (k, v))
+            out, lse = self._softmax(layer, wide, k, v, mask)
+            return out.permute(2, 0, 1, 3).flatten(1, 2)[None], lse.permute(2, 0, 1).flatten(1, 2)[None]
+        packed = split.transpose(1, 2).flatten(2, 3)  # [B, kv heads, n * shares, D]
+        if mask is not None and shares > 1:
+            mask = mask.repeat_interleave(shares, 2)
+        out, lse = self._softmax(layer, packed, k, v, mask)
+        apart = (*lse.shape[:2], group.queries, shares)
+        return (
+            out.reshape(*apart, -1).transpose(1, 2).flatten(2, 3),
+            lse.reshape(apart).transpose(1, 2).flatten(2, 3),
+        )
+
+    def _read(self, stored: Tensor, group: Group, dtype: torch.dtype) -> Tensor:
+        """A group's keys or values, [B, kv heads, L, D]."""
+        if isinstance(group.slots, slice):
+            return stored[None, :, group.slots].to(dtype)
+        read = stored.index_select(1, group.slots) if stored.dtype.itemsize > 1 else stored[:, group.slots]
+        return read.view(len(read), group.stretches, -1, read.shape[-1]).transpose(0, 1).to(dtype)
+
+    def _softmax(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Attention of q [.., n, D] to k and v [.., L, D]: out [.., n, Dv] and natural lse [.., n] in float32. For a
+        query that sees nothing, out is finite."""
+        if self._fused and q.device.type == "cpu" and layer.softcap is None and q.shape[-1] == v.shape[-1]:
+            out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                q, k, v, attn_mask=mask, scale=layer.scale
+            )
+            return out, lse
+        scores = torch.matmul(q, k.mT).float() * layer.scale
+        if layer.softcap is not None:
             scores = layer.softcap * torch.tanh(scores / layer.softcap)
-        scores = scores.view(kv_heads, n, -1, length)
-        hidden = self._hidden(layer, request, positions, length)
-        if hidden is not None:
-            scores = scores.masked_fill(hidden[:, None], float("-inf"))
+        if mask is not None:
+            scores = scores + mask
         top = scores.amax(-1, keepdim=True).clamp_min(torch.finfo(scores.dtype).min)  # all hidden: no nan below
         weights = torch.exp(scores - top)
         total = weights.sum(-1, keepdim=True)
-        out = torch.matmul((weights / total.clamp_min(1e-38)).to(values.dtype).flatten(1, 2), values).float()
-        out = out.view(kv_heads, n, -1, values.shape[-1]).transpose(0, 1).flatten(1, 2)
-        lse = (top + total.log()).squeeze(-1).transpose(0, 1).flatten(1, 2)
-        return out, lse
+        out = torch.matmul((weights / total.clamp_min(1e-38)).to(v.dtype), v).float()
+        return out, (top + total.log()).squeeze(-1)
 
-    def _hidden(self, layer: Layer, request: int, positions: Tensor, length: int) -> Tensor | None:
-        """Which keys which query may not see, [n, length]; None where all see all."""
-        causal = self._plan.causal[request]
-        if not causal and layer.window is None:
-            return None
-        distance = positions[:, None] - torch.arange(length, device=positions.device)
-        hidden = distance < 0 if causal else torch.zeros_like(distance, dtype=torch.bool)
-        if layer.window is not None:
-            hidden |= distance >= layer.window
-        return hidden
-
-    def _keys_of(self, plan: Plan, request: int) -> slice | Tensor:
-        """Where a request's keys are in the storage: a slice (no copy) where its pages lie next to each other."""
-        pages = plan.kv_indices[plan.kv_indptr[request] : plan.kv_indptr[request + 1]]
-        length, size = plan.kv_length(request), plan.page_size
-        if pages == list(range(pages[0], pages[0] + len(pages))):
-            return slice(pages[0] * size, pages[0] * size + length)
-        return torch.tensor([page * size + i for page in pages for i in range(size)][:length])
-
-    def _rotate(self, rotation: Rotation | None, q: Tensor) -> Tensor:
+    def _rotate(self, laid: Laid, rotation: Rotation | None, q: Tensor) -> Tensor:
         if rotation is None or not any(self._plan.deltas):
             return q
-        if rotation not in self._tables:
-            self._tables[rotation] = rotation.tables(self._deltas)
-        return rotation.apply(q, self._tables[rotation])
+        if rotation not in laid.tables:
+            laid.tables[rotation] = rotation.tables(laid.deltas)
+        return rotation.apply(q, laid.tables[rotation])
 
-    def _to(self, device: torch.device) -> None:
-        """Take the pass's arrays to the device, once a pass."""
-        if self._rows.device == device:
-            return
-        self._slots, self._rows, self._positions, self._deltas = (
-            x.to(device) for x in (self._slots, self._rows, self._positions, self._deltas)
+    # --- Once a pass ---
+
+    def _lay_out(self, device: torch.device) -> Laid:
+        """Take the plan to a device; the layers of a pass share it."""
+        plan = self._plan
+        members = grouped(list(stretches(plan)), plan)
+        widths = [max(len(queries_of(plan, each)) for each in group) for group in members]
+        gathered: list[int] = []
+        partials: list[list[int]] = [[] for _ in plan.locals]
+        for group, width in zip(members, widths, strict=True):
+            for stretch in group:
+                queries = queries_of(plan, stretch)
+                for place, g in enumerate(queries, len(gathered)):
+                    partials[plan.rows[g]].append(place)
+                gathered += [*queries, *[queries[0]] * (width - len(queries))]
+        most = max(map(len, partials))
+        self._laid = Laid(
+            members=members,
+            widths=widths,
+            slots=torch.tensor(self._slots, device=device),
+            rows=torch.tensor([plan.rows[g] for g in gathered], device=device),
+            positions=torch.tensor([plan.positions[g] for g in gathered], device=device),
+            deltas=torch.tensor([plan.deltas[g] for g in gathered], device=device),
+            partials=torch.tensor([p + [len(gathered)] * (most - len(p)) for p in partials], device=device),
         )
-        self._keys = [k if isinstance(k, slice) else k.to(device) for k in self._keys]
+        return self._laid
+
+    def _groups(self, laid: Laid, window: int | None) -> list[Group]:
+        """The groups for layers of a window, which is none where all views fit in it."""
+        if window is not None and window > max(self._plan.positions):
+            window = None
+        if window not in laid.groups:
+            start, made = 0, []
+            for members, width in zip(laid.members, laid.widths, strict=True):
+                positions = laid.positions[start : start + len(members) * width].view(len(members), width)
+                made.append(self._group(start, members, positions, window))
+                start += positions.numel()
+            laid.groups[window] = made
+        return laid.groups[window]
+
+    def _group(self, start: int, members: Sequence[Stretch], positions: Tensor, window: int | None) -> Group:
+        if len(members) == 1 and window is not None:
+            members = [within(members[0], int(positions.min()) - window + 1)]
+        device, longest = positions.device, max(each.length for each in members)
+        firsts, slots, lengths = torch.tensor([each[1:] for each in members], device=device).T[..., None]
+        causal = torch.tensor([self._plan.causal[each.request] for each in members], device=device)
+        places = torch.arange(longest, device=device)
+        hidden = None
+        if len(members) > 1 and not (lengths == longest).all():
+            hidden = (places >= lengths)[:, None]
+        distance = positions[..., None] - (firsts + places)[:, None]  # [B, n, L]
+        if causal.any():
+            hidden = either(hidden, causal[:, None, None] & (distance < 0))
+        if window is not None:
+            hidden = either(hidden, distance >= window)
+        where: slice | Tensor = slice(members[0].slot, members[0].slot + longest)
+        if len(members) > 1:  # what is padded may lie anywhere in the storage: it is hidden
+            where = (slots + places).clamp_max(self._pool.capacity + self._pool.page_size - 1).flatten()
+        if hidden is None or not hidden.any():
+            return Group(start, len(members), positions.shape[1], where, None, None)
+        hidden = hidden.expand(*positions.shape, -1)
+        dead = hidden.all(-1).flatten()
+        mask = torch.zeros(hidden.shape, device=device).masked_fill(hidden, -math.inf)[:, None]
+        return Group(start, len(members), positions.shape[1], where, mask, dead if dead.any() else None)
 
 
-def merge(outs: Tensor, lses: Tensor, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Merge partial results by log-sum-exp: outs [G, heads, D] and natural lses [G, heads] of the query tokens `rows`
-    [G] to [count, heads, D] and [count, heads]. Every token has at least one finite partial result: its own key."""
-    index = rows[:, None].expand_as(lses)
-    top = torch.full((count, lses.shape[1]), float("-inf"), device=lses.device).scatter_reduce(0, index, lses, "amax")
-    weights = torch.exp(lses - top[rows])
-    total = torch.zeros_like(top).index_add_(0, rows, weights)
-    out = torch.zeros(count, *outs.shape[1:], device=outs.device).index_add_(0, rows, outs * weights[..., None])
-    return out / total[..., None], top + total.log()
+def stretches(plan: Plan) -> Iterator[Stretch]:
+    """The plan's requests, parted where their pages do not lie next to each other."""
+    size = plan.page_size
+    for request in range(plan.requests):
+        pages = plan.kv_indices[plan.kv_indptr[request] : plan.kv_indptr[request + 1]]
+        length, start = plan.kv_length(request), 0
+        for index in range(1, len(pages) + 1):
+            if index == len(pages) or pages[index] != pages[index - 1] + 1:
+                end = min(index * size, length)
+                yield Stretch(request, start * size, pages[start] * size, end - start * size)
+                start = index
+
+
+def grouped(parts: Sequence[Stretch], plan: Plan) -> list[list[Stretch]]:
+    """Parts that are attended together: those of like lengths with like numbers of queries, and long ones alone."""
+    groups: dict[tuple[int, ...], list[Stretch]] = {}
+    for index, part in enumerate(parts):
+        length = next((length for length in LENGTHS if part.length <= length), None)
+        queries = len(queries_of(plan, part))
+        key = (0, length, (queries - 1).bit_length() // 2) if length else (1, index)
+        groups.setdefault(key, []).append(part)
+    return list(groups.values())
+
+
+def within(part: Stretch, first: int) -> Stretch:
+    """What there is of a part from the block's position `first` on; a key at least."""
+    cut = min(max(0, first - part.first), part.length - 1)
+    return Stretch(part.request, part.first + cut, part.slot + cut, part.length - cut)
+
+
+def queries_of(plan: Plan, part: Stretch) -> range:
+    """The plan's gathered queries that a part is attended by."""
+    return range(plan.qo_indptr[part.request], plan.qo_indptr[part.request + 1])
+
+
+def either(one: Tensor | None, other: Tensor) -> Tensor:
+    return other if one is None else one | other
+
+
+def merge(outs: Tensor, lses: Tensor, partials: Tensor, sinks: Tensor | None = None) -> Tensor:
+    """Merge partial results by log-sum-exp: outs [G, heads, D] and natural lses [G, heads], of which `partials` [T, n]
+    make up each token's, to [T, heads, D]. Each token has a finite one: its own key's.
+
+    `sinks` [heads]: logits that take their share of the softmax and have no value; once, as a sink is no block's.
+    """
+    parts = lses[partials]
+    lse = parts.logsumexp(1)
+    weights = torch.exp(parts - (lse if sinks is None else torch.logaddexp(lse, sinks.float()))[:, None])
+    return (outs[partials] * weights[..., None]).sum(1)
