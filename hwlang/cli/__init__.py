@@ -10,7 +10,7 @@ not asked for is not imported, so it may import what it likes.
     output      what is printed, and where          inputs    files, parameters and numbers of a command line
     models      which model is run, and where
     run         with display: what is seen of a run
-    check explain test eval fmt lsp
+    check explain test eval bench fmt lsp
 """
 
 import argparse
@@ -28,6 +28,7 @@ COMMANDS = {  # what it is called -> its module, and what `hw --help` says of it
     "check": ("hwlang.cli.check", "check programs"),
     "explain": ("hwlang.cli.explain", "explain a program or a code"),
     "test": ("hwlang.cli.test", "run tests"),
+    "bench": ("hwlang.cli.bench", "time passes on this machine"),
     "eval": ("hwlang.cli.eval", "compare ways to work on a suite of problems"),
     "fmt": ("hwlang.cli.fmt", "format programs"),
     "lsp": ("hwlang.cli.lsp", "serve an editor"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hwlang.cli import models
 from hwlang.cli.errors import OK, Usage, exit_code
-from hwlang.cli.inputs import positive, split_target
+from hwlang.cli.inputs import numbers, positive, split_target
 from hwlang.cli.output import make_console
 from hwlang.evaluation.answers import make_extractor
 from hwlang.evaluation.configurations import Choice, Configuration, Sync, collision_configurations, configurations_of
@@ -179,11 +179,6 @@ def tell(evaluation: Evaluation, options: argparse.Namespace) -> None:
 
 
 # --- Values of options -----------------------------------------------------------------------------------------------
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """`1,2,4`, from the smallest."""
-    return tuple(sorted({positive(each) for each in text.split(",")}))
 
 
 def words(text: str) -> tuple[str, ...]:

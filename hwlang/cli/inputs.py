@@ -32,6 +32,11 @@ def positive(text: str) -> int:
     return number
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """`1,2,4`, from the smallest."""
+    return tuple(sorted({positive(each) for each in text.split(",")}))
+
+
 def read_params(pairs: Sequence[str], program: Program) -> dict[str, Value]:
     """The `-p` options. Raises `Usage`, and `InputError` for a value of the wrong type."""
     from hwruntime.inputs import parse_value

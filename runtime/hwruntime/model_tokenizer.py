@@ -24,6 +24,10 @@ class ModelTokenizer:
     def end_tokens(self) -> frozenset[int]:
         return self._end_tokens
 
+    def endless(self) -> "ModelTokenizer":
+        """The same, for texts that no token ends."""
+        return ModelTokenizer(self._hf, frozenset())
+
     @cached_property
     def vocabulary(self) -> Sequence[bytes]:
         # Decoding a token behind another shows what it adds to a text: by itself, some tokenizers drop its space.

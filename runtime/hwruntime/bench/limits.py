@@ -1,0 +1,71 @@
+"""What a machine allows: a pass reads all weights and all K/V that are stored, and cannot be quicker than that."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hwruntime.attention import Layer
+
+COPIED = 2**28  # bytes of the copy that measures bandwidth: more than any cache of a processor holds
+TIMES = 10
+
+
+def wait(device: torch.device) -> None:
+    """Until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def elapsed_ms(call: Callable[[], object], device: torch.device) -> float:
+    wait(device)
+    started = time.perf_counter()
+    call()
+    wait(device)
+    return (time.perf_counter() - started) * 1e3
+
+
+def bandwidth(device: torch.device) -> float:
+    """Bytes a second that a large copy reads and writes: the best of some."""
+    source = torch.empty(COPIED, dtype=torch.uint8, device=device).random_()
+    target = torch.empty_like(source)
+    target.copy_(source)
+    return 2 * COPIED / min(elapsed_ms(lambda: target.copy_(source), device) for _ in range(TIMES)) * 1e3
+
+
+def linears(model: PreTrainedModel) -> Iterator[nn.Linear]:
+    return (module for module in model.modules() if isinstance(module, nn.Linear))
+
+
+class Linears:
+    """The linear layers of a model, one after the other, and nothing else."""
+
+    def __init__(self, model: PreTrainedModel, rows: int) -> None:
+        self._device = model.device
+        self._layers = list(linears(model))
+        widths = {layer.in_features for layer in self._layers}
+        self._inputs = {n: torch.randn(rows, n, device=model.device, dtype=model.dtype) for n in widths}
+
+    @torch.no_grad()
+    def step(self) -> float:
+        """ms of a pass: as many rows as a pass has workers through each layer."""
+        return elapsed_ms(self._run, self._device)
+
+    def _run(self) -> None:
+        for layer in self._layers:
+            layer(self._inputs[layer.in_features])
+
+
+def weight_bytes(model: PreTrainedModel) -> int:
+    """Bytes of the weights that a pass reads: all but the input embedding, unless that is the output layer, too."""
+    embedding = model.get_input_embeddings()
+    unread = {id(p) for p in embedding.parameters()} - {id(layer.weight) for layer in linears(model)}
+    tensors: list[Tensor] = [p for p in model.parameters() if id(p) not in unread]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def token_bytes(layers: list[Layer], itemsize: int) -> int:
+    """Bytes of a token's K/V in all layers."""
+    return sum(layer.heads.keys * (layer.heads.dim + layer.heads.value_dim) for layer in layers) * itemsize

@@ -1,0 +1,166 @@
+"""Everything by turns: what is compared is timed in the same minute, a few passes of each at a time."""
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from hwruntime.bench.baselines import Reference, Sequences, plain
+from hwruntime.bench.limits import Linears, bandwidth, token_bytes, weight_bytes
+from hwruntime.bench.scene import Filled, Scene
+from hwruntime.checkpoint import Checkpoint
+from hwruntime.engine import Engine
+from hwruntime.program import Program
+
+Step = Callable[[], float]  # a pass; its ms
+
+ONE, BATCH, AUTHORS = "transformers, 1 sequence", "transformers, batch", "authors' code"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of all passes, in ms: the median, and the first and the last tenth."""
+
+    ms: float
+    low: float
+    high: float
+    passes: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was measured for so many workers behind an opening of `context` tokens.
+
+    `stored`: tokens in the cache half-way through; `linears`: the linear layers alone, with as many rows; `limit_ms`:
+    what reading weights and stored K/V once takes at the bandwidth of a copy; `others`: by baseline.
+    """
+
+    dtype: str
+    context: int
+    workers: int
+    stored: int
+    hw: Timing
+    linears: Timing
+    limit_ms: float
+    others: Mapping[str, Timing]
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.workers / self.hw.ms * 1e3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`rounds` in which the ways take turns, with `passes` timed ones each. `clone`: of the authors' code; `python`: to
+    run it with."""
+
+    workers: Sequence[int]
+    contexts: Sequence[int]
+    rounds: int = 5
+    passes: int = 4
+    transformers: bool = False
+    clone: Path | None = None
+    python: str = "python3"
+
+    @property
+    def length(self) -> int:
+        """Passes of a scene, each round's first one included, which is not timed."""
+        return self.rounds * (self.passes + 1) + 1
+
+
+class Bench:
+    """A model that passes are timed on."""
+
+    def __init__(self, checkpoint: Checkpoint, attention: str, program: Program, settings: Settings) -> None:
+        """Raises `ModelError` and `DeviceError`, as loading a model does."""
+        self._program = program
+        self._settings = settings
+        self._hf = checkpoint.model
+        self._plain = plain(self._hf) if settings.transformers else None  # before our attention takes over
+        self._filled = Filled(checkpoint, attention)
+        self._engine = Engine(self._filled)
+        self._reference = self._start_reference()
+        self.name = checkpoint.name
+        self.why = list(self._filled.why)
+        self.attention = self._filled.chosen.name
+        self.dtype = self._filled.model.dtype
+        self.threads = torch.get_num_threads()
+        self.torch, self.transformers = version("torch"), version("transformers")
+        self.bandwidth = bandwidth(self._hf.device)  # bytes a second
+        self.weights = weight_bytes(self._hf)  # bytes that a pass reads
+        self.token = token_bytes(list(self._filled.model.layers.values()), self._hf.dtype.itemsize)
+
+    def cells(self) -> Iterator[Cell]:
+        """Raises `InputError` for a context that is too long for the model."""
+        for context in self._settings.contexts:
+            yield from self._at(context)
+
+    def close(self) -> None:
+        if self._reference:
+            self._reference.close()
+
+    def _at(self, context: int) -> Iterator[Cell]:
+        made = self._settings
+        scenes = {n: Scene(self._engine, self._program, context, n, made.length) for n in made.workers}
+        linears = {n: Linears(self._hf, n) for n in made.workers}
+        ways: dict[tuple[str, int], Step] = {}
+        for n in made.workers:
+            ways["hw", n] = scenes[n].step
+            ways["linears", n] = linears[n].step
+            if self._reference:
+                ways[AUTHORS, n] = self._reference.open(context, n)
+        if self._plain:
+            ways[ONE, 1] = Sequences(self._plain, context, 1).step
+            for n in made.workers:
+                if n > 1:
+                    ways[BATCH, n] = Sequences(self._plain, context, n).step
+        try:
+            times = interleaved(ways, made.rounds, made.passes)
+            for n in made.workers:
+                yield self._cell(context, n, scenes[n].stored, times)
+        finally:
+            for scene in scenes.values():
+                scene.close()
+
+    def _cell(self, context: int, workers: int, stored: int, times: Mapping[tuple[str, int], Timing]) -> Cell:
+        others = {name: found for (name, n), found in times.items() if n == workers or name == ONE}
+        read = self.weights + stored * self.token
+        return Cell(
+            dtype=self.dtype,
+            context=context,
+            workers=workers,
+            stored=stored,
+            hw=times["hw", workers],
+            linears=times["linears", workers],
+            limit_ms=read / self.bandwidth * 1e3,
+            others={name: found for name, found in others.items() if name not in ("hw", "linears")},
+        )
+
+    def _start_reference(self) -> Reference | None:
+        made = self._settings
+        if made.clone is None:
+            return None
+        return Reference(made.clone, made.python, self._hf.config, self._hf.dtype, self.threads)
+
+
+def interleaved(ways: Mapping[tuple[str, int], Step], rounds: int, passes: int) -> dict[tuple[str, int], Timing]:
+    """Time all ways by turns: in each round a pass of each that does not count, and some that do."""
+    times: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, step in ways.items():
+            step()
+            times[way] += [step() for _ in range(passes)]
+    return {way: timing(all_of_it) for way, all_of_it in times.items()}
+
+
+def timing(times: Sequence[float]) -> Timing:
+    ordered = sorted(times)
+    tenth = len(ordered) // 10
+    return Timing(statistics.median(ordered), ordered[tenth], ordered[-1 - tenth], len(ordered))
+
+
+def as_json(cell: Cell) -> dict[str, object]:
+    return {**asdict(cell), "tokens_per_second": cell.tokens_per_second}

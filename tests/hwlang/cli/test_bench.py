@@ -1,0 +1,72 @@
+"""`hw bench` as it is used."""
+
+import json
+
+import pytest
+import torch
+
+from hwlang.cli import main
+from tests.hwruntime.models_for_tests import QWEN
+
+FEW = ["--rounds", "1", "--passes", "2", "--dtype", "float32"]
+
+
+@pytest.fixture(autouse=True)
+def small_copy(monkeypatch):
+    monkeypatch.setattr("hwruntime.bench.limits.COPIED", 2**20)
+
+
+def hw_bench(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr."""
+    try:
+        code = main(["bench", *map(str, arguments)])
+    except SystemExit as exit:
+        code = int(exit.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_shape_with_baselines(capsys, tmp_path):
+    found, drawn = tmp_path / "bench.json", tmp_path / "bench.svg"
+    options = ["--shape", "small", "--workers", "1,2", "--contexts", "64,1k", "--baseline", "transformers"]
+    code, out, err = hw_bench(capsys, *options, *FEW, "--json", found, "--plot", drawn)
+    assert (code, err) == (0, "")
+    assert "### small, float32" in out
+    rows = [line.strip("| ").split(" | ") for line in out.splitlines() if line.startswith("| ") and "---" not in line]
+    assert [row[:2] for row in rows[1:]] == [["64", "1"], ["64", "2"], ["1,024", "1"], ["1,024", "2"]]
+    assert len({len(row) for row in rows}) == 1
+    data = json.loads(found.read_text())
+    assert [(cell["context"], cell["workers"]) for cell in data["cells"]] == [(64, 1), (64, 2), (1024, 1), (1024, 2)]
+    for cell in data["cells"]:
+        assert cell["context"] < cell["stored"] < cell["context"] + 20
+        assert 0 < cell["hw"]["low"] <= cell["hw"]["ms"] <= cell["hw"]["high"]
+        assert cell["hw"]["passes"] == 2
+    assert data["models"][0]["threads"] == torch.get_num_threads()
+    assert drawn.read_text().startswith("<?xml")
+
+
+def test_a_model_of_a_folder_in_two_dtypes(capsys):
+    few = ["--rounds", "1", "--passes", "1", "--dtype", "float32,bfloat16", "--workers", "2", "--contexts", "32"]
+    code, out, _ = hw_bench(capsys, "--model", QWEN, *few)
+    assert code == 0
+    assert f"### {QWEN}, float32" in out
+    assert f"### {QWEN}, bfloat16" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shape", "gpt5"], "there is no shape `gpt5`"),
+        (["--shape", "small", "--model", "tiny"], "give one of --model and --shape"),
+        (["--workers", "17"], "16 at most"),
+        (["--contexts", "many"], "--contexts"),
+        (["--shape", "small", "--contexts", "200k"], "context"),
+        (["--shape", "small", "--plot", "a.gif"], "a plot is written as"),
+        (["--shape", "small", "--attention", "flashinfer"], "cannot run here"),
+        (["--shape", "small", "--dtype", "int3"], "there is no dtype `int3`"),
+    ],
+)
+def test_what_cannot_be_done_is_told(capsys, options, message):
+    code, _, err = hw_bench(capsys, *options)
+    assert code != 0
+    assert message in err

@@ -1,0 +1,41 @@
+"""What a machine allows."""
+
+import torch
+
+from hwruntime.attention import Heads, Layer
+from hwruntime.bench.limits import Linears, bandwidth, linears, token_bytes, weight_bytes
+from hwruntime.bench.shapes import SHAPES, random_model
+from tests.hwruntime.models_for_tests import Family
+from tests.hwruntime.models_for_tests import random_model as random_family
+
+CPU = torch.device("cpu")
+
+
+def test_a_tied_embedding_is_read_as_the_output_layer():
+    tied = random_model(SHAPES["small"].config(), CPU, torch.bfloat16)
+    assert weight_bytes(tied) == 2 * sum(p.numel() for p in tied.parameters())
+
+
+def test_an_embedding_of_its_own_is_not_read():
+    model = random_family(Family("llama").config())
+    embedding = model.get_input_embeddings().weight.numel()
+    assert weight_bytes(model) == 4 * (sum(p.numel() for p in model.parameters()) - embedding)
+
+
+def test_a_token_has_keys_and_values_in_every_layer():
+    layers = [Layer(index, Heads(8, 2, 16, 12), 1.0, None) for index in range(3)]
+    assert token_bytes(layers, 2) == 3 * 2 * (16 + 12) * 2
+
+
+def test_the_linear_layers_are_run_with_a_row_for_each_worker():
+    model = random_model(SHAPES["small"].config(), CPU, torch.float32)
+    rows = []
+    for layer in linears(model):
+        layer.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    assert Linears(model, 3).step() > 0
+    assert rows == [3] * (2 * 7 + 1)
+
+
+def test_bandwidth_is_bytes_a_second(monkeypatch):
+    monkeypatch.setattr("hwruntime.bench.limits.COPIED", 2**22)
+    assert 1e8 < bandwidth(CPU) < 1e13
