@@ -242,6 +242,7 @@ class Where(TypedDict):
     attention: str
     device: str
     dtype: str
+    weights: str
     trust_remote_code: bool
 
 
@@ -249,7 +250,8 @@ class Engine:
     """A model, ready to run programs.
 
     `model` is a folder, a hub name, or `tiny`, the model that is embedded in the package. `kv_tokens` is the size of
-    the cache; without it the cache grows as needed. `kv_dtype`: `auto` for a cache in what the model computes in, or
+    the cache; without it the cache grows as needed. `weights`: `auto` for those of the checkpoint, `int8` or `int4` on
+    a CPU, which are quicker and less exact. `kv_dtype`: `auto` for a cache in what the model computes in, or
     `fp8` for one of half the size, which is less exact. Raises `hwruntime.errors.HwError`: what cannot be loaded, and
     why.
 
@@ -264,6 +266,7 @@ class Engine:
         attention: str = "auto",
         device: str = "auto",
         dtype: str = "auto",
+        weights: str = "auto",
         kv_tokens: int | None = None,
         kv_dtype: str = "auto",
         trust_remote_code: bool = False,
@@ -279,6 +282,7 @@ class Engine:
                 model,
                 device=device,
                 dtype=dtype,
+                weights=weights,
                 attention=attention,
                 kv_tokens=kv_tokens,
                 kv_dtype=kv_dtype,

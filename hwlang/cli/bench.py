@@ -7,6 +7,7 @@ import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,8 +82,8 @@ def bench(options: argparse.Namespace) -> None:
     others = report.baselines(settings.transformers, settings.clone is not None)
     found: list[dict[str, object]] = []
     cells: list[Cell] = []
-    for dtype in options.dtype.split(","):
-        made = opened(options, dtype, settings)
+    for dtype, weights in product(options.dtype.split(","), options.weights.split(",")):
+        made = opened(options, dtype, weights, settings)
         try:
             print(report.heading(made), report.head(others), sep="\n", flush=True)
             for cell in made.cells():
@@ -91,8 +92,8 @@ def bench(options: argparse.Namespace) -> None:
         finally:
             made.close()
         print(flush=True)
-        machine = {"bandwidth": made.bandwidth, "weights": made.weights, "threads": made.threads}
-        found.append({"model": made.name, "dtype": made.dtype, "why": made.why, **machine})
+        machine = {"bandwidth": made.bandwidth, "read": made.weights, "threads": made.threads}
+        found.append({"model": made.name, "dtype": made.dtype, "weights_are": made.bits, "why": made.why, **machine})
     if options.json:
         data = {"models": found, "cells": [as_json(cell) for cell in cells]}
         write_whole(options.json, (json.dumps(data, indent=2) + "\n").encode())
@@ -100,8 +101,8 @@ def bench(options: argparse.Namespace) -> None:
         write_whole(options.plot, report.plot(cells, options.plot.suffix[1:]))
 
 
-def opened(options: argparse.Namespace, dtype: str, settings: Settings) -> Bench:
-    """The model that is asked for, in a dtype. Raises `ModelError`, `DeviceError`, `Usage`."""
+def opened(options: argparse.Namespace, dtype: str, weights: str, settings: Settings) -> Bench:
+    """The model that is asked for, in a dtype, with weights of a kind. Raises `ModelError`, `DeviceError`, `Usage`."""
     from hwruntime.bench.measure import Bench
     from hwruntime.bench.shapes import open_shape
     from hwruntime.checkpoint import open_checkpoint
@@ -110,14 +111,14 @@ def opened(options: argparse.Namespace, dtype: str, settings: Settings) -> Bench
         raise Usage("a model is asked for, and a shape: give one of --model and --shape")
     with waiting(f"making {options.model or options.shape or SHAPE} in {dtype}"):
         if options.model:
-            where = models.where(options)
+            trust = options.trust_remote_code
             checkpoint = open_checkpoint(
-                options.model, device=where["device"], dtype=dtype, trust_remote_code=where["trust_remote_code"]
+                options.model, device=options.device, dtype=dtype, trust_remote_code=trust, weights=weights
             )
             checkpoint = replace(checkpoint, tokenizer=checkpoint.tokenizer.endless())
         else:
-            checkpoint = open_shape(options.shape or SHAPE, device=options.device, dtype=dtype)
-        return Bench(checkpoint, options.attention, api.parse(PROGRAM).compiled, settings)
+            checkpoint = open_shape(options.shape or SHAPE, device=options.device, dtype=dtype, weights=weights)
+        return Bench(checkpoint, options.attention, api.parse(PROGRAM).compiled, settings, weights)
 
 
 def waiting(text: str) -> AbstractContextManager[object]:

@@ -12,6 +12,7 @@ def add(parser: argparse._ActionsContainer, default: str = "the program's `model
     parser.add_argument("--attention", default="auto", choices=("auto", "torch", "flashinfer", "sglang"))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    parser.add_argument("--weights", default="auto", help="auto, or int8 or int4 on a CPU: quicker, less exact")
     parser.add_argument("--trust-remote-code", action="store_true", help="let a model run code of its own")
 
 
@@ -20,5 +21,6 @@ def where(options: argparse.Namespace) -> Where:
         "attention": options.attention,
         "device": options.device,
         "dtype": options.dtype,
+        "weights": options.weights,
         "trust_remote_code": options.trust_remote_code,
     }

@@ -6,10 +6,11 @@ from typing import cast
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from hwruntime.devices import find_device, find_dtype
+from hwruntime.devices import DTYPES, find_device, find_dtype
 from hwruntime.errors import ModelError
 from hwruntime.families import refuse
 from hwruntime.model_tokenizer import ModelTokenizer
+from hwruntime.quantized import check_weights, quantize
 from hwruntime.quiet import quiet
 from hwruntime.source import find_source
 
@@ -28,22 +29,27 @@ class Checkpoint:
     why: list[str]
 
 
-def open_checkpoint(name: str, *, device: str, dtype: str, trust_remote_code: bool) -> Checkpoint:
-    """Load `tiny`, a folder or a model of the Hugging Face hub.
+def open_checkpoint(
+    name: str, *, device: str, dtype: str, trust_remote_code: bool, weights: str = "auto"
+) -> Checkpoint:
+    """Load `tiny`, a folder or a model of the Hugging Face hub. `weights`: as `quantized.WEIGHTS` has them.
 
     Raises `ModelError` and, for a device or dtype that is not to be had, `DeviceError`.
     """
     chosen = find_device(device)
-    asked = find_dtype(dtype, chosen)
+    check_weights(weights, chosen)
     with quiet():
         source = find_source(name, trust_remote_code)
         config = source.config()
         refuse(config, own_code=trust_remote_code and hasattr(config, "auto_map"))
-        context, context_why = _context(config.get_text_config(decoder=True))
+        text_config = config.get_text_config(decoder=True)
+        context, context_why = _context(text_config)
+        asked = find_dtype(dtype, chosen, _stored(text_config) or _stored(config))
         model, why = source.model(config, chosen, asked)
         tokenizer = source.tokenizer(cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings)
     used = str(model.dtype).removeprefix("torch.")
     why = [f"device: {chosen}, {'asked for' if device != 'auto' else 'the best one here'}", f"dtype: {used}", *why]
+    why += quantize(model, weights)
     ends = _end_tokens(model, tokenizer)
     return Checkpoint(name, model, ModelTokenizer(tokenizer, ends), context, [*why, context_why])
 
@@ -57,6 +63,12 @@ def open_tokenizer(name: str, trust_remote_code: bool = False) -> tuple[ModelTok
         context, _ = _context(text_config)
         tokenizer = source.tokenizer(text_config.vocab_size)
     return ModelTokenizer(tokenizer, frozenset({tokenizer.eos_token_id} - {None})), context
+
+
+def _stored(config: PreTrainedConfig) -> torch.dtype | None:
+    """The dtype that the weights are in, as far as the configuration says it."""
+    told = config.dtype
+    return DTYPES.get(told.removeprefix("torch.")) if isinstance(told, str) else told
 
 
 def _context(config: PreTrainedConfig) -> tuple[int, str]:

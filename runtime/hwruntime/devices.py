@@ -14,6 +14,7 @@ DTYPES = {
     "fp16": torch.float16,
 }
 
+HALVES = (torch.bfloat16, torch.float16)
 KV_DTYPES = {"auto": None, "fp8": torch.float8_e4m3fn}
 
 
@@ -32,16 +33,24 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def find_dtype(name: str, device: torch.device) -> torch.dtype | None:
-    """The dtype of that name, or None for the checkpoint's: what `auto` is, but on a CPU, where it is float32.
+def find_dtype(name: str, device: torch.device, stored: torch.dtype | None) -> torch.dtype | None:
+    """The dtype of that name, or None for the checkpoint's (`stored`).
 
-    Raises `DeviceError` for a name that is none.
+    `auto` is the checkpoint's, but on a CPU float32: unless it is stored in 16 bits and the CPU computes in bfloat16
+    itself, which others imitate, and are slower for it. Raises `DeviceError` for a name that is none.
     """
+    if name == "auto" and device.type == "cpu":
+        return torch.bfloat16 if stored in HALVES and quick_bfloat16() else torch.float32
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else None
+        return None
     if name not in DTYPES:
         raise DeviceError(f"there is no dtype `{name}`", help=f"one of auto, {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def quick_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16: AVX512-BF16 or AMX."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def find_kv_dtype(name: str) -> torch.dtype | None:

@@ -84,14 +84,19 @@ class Model:
         attention: str = "auto",
         kv_tokens: int | None = None,
         kv_dtype: str = "auto",
+        weights: str = "auto",
         trust_remote_code: bool = False,
     ) -> "Model":
         """Load `tiny` (the embedded model), a folder, or a model of the Hugging Face hub.
 
         `kv_tokens`: the size of the pool; without, it grows as needed. `kv_dtype`: of the cache, `auto` for the model's
-        own or `fp8`. Raises `ModelError` and `DeviceError`.
+        own or `fp8`. `weights`: `auto` for the checkpoint's, `int8` or `int4` on a CPU.
+
+        Raises `ModelError` and `DeviceError`.
         """
-        checkpoint = open_checkpoint(name, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        checkpoint = open_checkpoint(
+            name, device=device, dtype=dtype, trust_remote_code=trust_remote_code, weights=weights
+        )
         return cls(checkpoint, attention, kv_tokens, kv_dtype)
 
     def expect(self, workers: int, tokens: int) -> None:

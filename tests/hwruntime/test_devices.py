@@ -17,9 +17,22 @@ def test_dtypes(asked, given):
     assert f"dtype: {given}" in model.why
 
 
-def test_auto_is_float32_on_a_cpu(folder):
-    configure(folder, dtype="bfloat16")
-    assert Model.load(str(folder), device="cpu").dtype == "float32"
+@pytest.mark.parametrize(
+    ("stored", "quick", "computed"),
+    [
+        ("bfloat16", False, "float32"),
+        ("bfloat16", True, "bfloat16"),
+        ("float16", True, "bfloat16"),
+        ("float32", True, "float32"),
+        (None, True, "float32"),
+    ],
+)
+def test_auto_is_bfloat16_on_a_cpu_that_has_it_for_what_is_stored_in_16_bits(
+    stored, quick, computed, folder, monkeypatch
+):
+    monkeypatch.setattr("hwruntime.devices.quick_bfloat16", lambda: quick)
+    configure(folder, dtype=stored)
+    assert Model.load(str(folder), device="cpu").dtype == computed
 
 
 def test_an_unknown_dtype():

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hwruntime.attention import Layer
+from hwruntime.quantized import Quantized
 
 COPIED = 2**28  # bytes of the copy that measures bandwidth: more than any cache of a processor holds
 TIMES = 10
@@ -35,8 +36,8 @@ def bandwidth(device: torch.device) -> float:
     return 2 * COPIED / min(elapsed_ms(lambda: target.copy_(source), device) for _ in range(TIMES)) * 1e3
 
 
-def linears(model: PreTrainedModel) -> Iterator[nn.Linear]:
-    return (module for module in model.modules() if isinstance(module, nn.Linear))
+def linears(model: PreTrainedModel) -> Iterator[nn.Linear | Quantized]:
+    return (module for module in model.modules() if isinstance(module, nn.Linear | Quantized))
 
 
 class Linears:
@@ -61,8 +62,10 @@ class Linears:
 def weight_bytes(model: PreTrainedModel) -> int:
     """Bytes of the weights that a pass reads: all but the input embedding, unless that is the output layer, too."""
     embedding = model.get_input_embeddings()
-    unread = {id(p) for p in embedding.parameters()} - {id(layer.weight) for layer in linears(model)}
+    layers = list(linears(model))
+    unread = {id(p) for p in embedding.parameters()} - {id(p) for layer in layers for p in layer.parameters()}
     tensors: list[Tensor] = [p for p in model.parameters() if id(p) not in unread]
+    tensors += [few for layer in layers if isinstance(layer, Quantized) for few in layer.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

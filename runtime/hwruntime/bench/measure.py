@@ -39,6 +39,7 @@ class Cell:
     """
 
     dtype: str
+    weights: str  # as `quantized.WEIGHTS` has them
     context: int
     workers: int
     stored: int
@@ -74,12 +75,17 @@ class Settings:
 class Bench:
     """A model that passes are timed on."""
 
-    def __init__(self, checkpoint: Checkpoint, attention: str, program: Program, settings: Settings) -> None:
-        """Raises `ModelError` and `DeviceError`, as loading a model does."""
+    def __init__(
+        self, checkpoint: Checkpoint, attention: str, program: Program, settings: Settings, weights: str = "auto"
+    ) -> None:
+        """`weights`: what kind the checkpoint has; others are compared with those of the checkpoint alone. Raises
+        `ModelError` and `DeviceError`, as loading a model does."""
         self._program = program
         self._settings = settings
         self._hf = checkpoint.model
-        self._plain = plain(self._hf) if settings.transformers else None  # before our attention takes over
+        self.bits = weights
+        whole = weights == "auto"
+        self._plain = plain(self._hf) if settings.transformers and whole else None  # before our attention takes over
         self._filled = Filled(checkpoint, attention)
         self._engine = Engine(self._filled)
         self._reference = self._start_reference()
@@ -130,6 +136,7 @@ class Bench:
         read = self.weights + stored * self.token
         return Cell(
             dtype=self.dtype,
+            weights=self.bits,
             context=context,
             workers=workers,
             stored=stored,
@@ -141,7 +148,7 @@ class Bench:
 
     def _start_reference(self) -> Reference | None:
         made = self._settings
-        if made.clone is None:
+        if made.clone is None or self.bits != "auto":
             return None
         return Reference(made.clone, made.python, self._hf.config, self._hf.dtype, self.threads)
 

@@ -15,7 +15,7 @@ COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # 
 def heading(bench: Bench) -> str:
     """What a table's rows have in common."""
     lines = [
-        f"### {bench.name}, {bench.dtype}",
+        f"### {bench.name}, {numbers_of(bench.dtype, bench.bits)}",
         "",
         f"A pass reads {bench.weights / 1e9:.2f} GB of weights, and {bench.token / 1024:.1f} kB for every token in the "
         f"cache; a copy reads and writes {bench.bandwidth / 1e9:.1f} GB/s. {bench.threads} threads, attention "
@@ -61,7 +61,11 @@ def row(cell: Cell, cells: Sequence[Cell], others: Sequence[str]) -> str:
 
 
 def beside(one: Cell, other: Cell) -> bool:
-    return (one.dtype, one.context) == (other.dtype, other.context)
+    return (one.dtype, one.weights, one.context) == (other.dtype, other.weights, other.context)
+
+
+def numbers_of(dtype: str, weights: str) -> str:
+    return dtype if weights == "auto" else f"{dtype}, {weights} weights"
 
 
 def baselines(transformers: bool, authors: bool) -> list[str]:
@@ -93,10 +97,10 @@ def plot(cells: Sequence[Cell], form: str) -> bytes:
 
     figure = Figure(figsize=(7.6, 4.2))
     axes = figure.add_subplot()
-    for index, key in enumerate(dict.fromkeys((cell.dtype, cell.workers) for cell in cells)):
-        mine = [cell for cell in cells if (cell.dtype, cell.workers) == key]
+    for index, key in enumerate(dict.fromkeys((cell.dtype, cell.weights, cell.workers) for cell in cells)):
+        mine = [cell for cell in cells if (cell.dtype, cell.weights, cell.workers) == key]
         colour = COLOURS[index % len(COLOURS)]
-        label = f"{key[1]} worker{'s' * (key[1] > 1)}, {key[0]}"
+        label = f"{key[2]} worker{'s' * (key[2] > 1)}, {numbers_of(*key[:2])}"
         axes.plot([cell.stored for cell in mine], [cell.hw.ms for cell in mine], "o-", color=colour, label=label)
         theirs = [cell for cell in mine if AUTHORS in cell.others]
         if theirs:

@@ -19,6 +19,7 @@ from hwruntime.checkpoint import Checkpoint
 from hwruntime.devices import find_device, find_dtype
 from hwruntime.errors import ModelError
 from hwruntime.model_tokenizer import ModelTokenizer
+from hwruntime.quantized import check_weights, quantize
 
 CONTEXT = 131_072  # tokens that the models are told they can read
 
@@ -67,15 +68,16 @@ SHAPES: Mapping[str, Shape] = {
 }
 
 
-def open_shape(name: str, *, device: str = "auto", dtype: str = "auto") -> Checkpoint:
+def open_shape(name: str, *, device: str = "auto", dtype: str = "auto", weights: str = "auto") -> Checkpoint:
     """A model of these sizes; it never ends a text. Raises `ModelError` for an unknown name, and `DeviceError`."""
     if name not in SHAPES:
         raise ModelError(f"there is no shape `{name}`", help=f"one of {', '.join(SHAPES)}")
     where = find_device(device)
-    numbers = find_dtype(dtype, where) or torch.bfloat16
+    check_weights(weights, where)
+    numbers = find_dtype(dtype, where, torch.bfloat16) or torch.bfloat16  # in which such models are published
     model = random_model(SHAPES[name].config(), where, numbers)
     used = str(numbers).removeprefix("torch.")
-    why = [f"device: {where}", f"dtype: {used}", f"weights: random, of the shape of {name}"]
+    why = [f"device: {where}", f"dtype: {used}", f"weights: random, of the shape of {name}", *quantize(model, weights)]
     return Checkpoint(name, model, ModelTokenizer(byte_tokenizer(SHAPES[name].vocabulary), frozenset()), CONTEXT, why)
 
 

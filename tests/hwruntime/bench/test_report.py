@@ -12,8 +12,8 @@ def at(ms: float) -> Timing:
 
 
 CELLS = [
-    Cell("float32", 512, 1, 520, at(20.0), at(16.0), 8.0, {ONE: at(30.0)}),
-    Cell("float32", 512, 4, 540, at(25.0), at(17.0), 8.5, {ONE: at(30.0), AUTHORS: at(300.0)}),
+    Cell("float32", "auto", 512, 1, 520, at(20.0), at(16.0), 8.0, {ONE: at(30.0)}),
+    Cell("float32", "auto", 512, 4, 540, at(25.0), at(17.0), 8.5, {ONE: at(30.0), AUTHORS: at(300.0)}),
 ]
 
 

@@ -1,0 +1,120 @@
+"""Weights of 8 and 4 bits."""
+
+from importlib.resources import files
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+import hwlang as hw
+from hwlang.evaluation.problems import opening
+from hwruntime.cache import Block
+from hwruntime.errors import DeviceError
+from hwruntime.models import Model
+from hwruntime.plan import Block as PlanBlock
+from hwruntime.plan import Piece, Row, build_plan
+from hwruntime.quantized import GROUP, Int4, Int8, Quantized, check_weights, quantize
+from tests.hwruntime.models_for_tests import QWEN, Family, random_model
+
+SIZES = [(128, 256), (896, 4864), (64, 48)]  # in, out
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def stands_for(layer: Quantized) -> torch.Tensor:
+    """The weights of a layer, [out, in], read off what it does with each input by itself."""
+    bias = 0 if layer.bias is None else layer.bias
+    return (layer(torch.eye(layer.in_features)) - bias).T
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("kind", "levels"), [(Int8, 254), (Int4, 15)])
+@pytest.mark.parametrize("size", SIZES)
+@torch.no_grad()
+def test_each_weight_is_the_nearest_level(kind, levels, size, bias):
+    linear = nn.Linear(*size, bias=bias)
+    layer = kind(linear)
+    groups = linear.weight.view(size[1], -1, GROUP if kind is Int4 else size[0])
+    span = groups.amax(-1) - groups.amin(-1) if kind is Int4 else 2 * groups.abs().amax(-1)
+    error = (stands_for(layer) - linear.weight).view(groups.shape).abs().amax(-1)
+    assert (error <= span / levels * 0.5001 + 1e-6).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [Int8, Int4])
+@torch.no_grad()
+def test_any_number_of_rows_gives_the_product(kind, dtype):
+    layer = kind(nn.Linear(128, 64))
+    weights, x = stands_for(layer), torch.randn(2, 100, 128)
+    expected = x @ weights.T + layer.bias
+    layer.to(dtype)
+    for rows in (x, x[:, :3], x[0, 0]):
+        got = layer(rows.to(dtype)).float()
+        close = 1e-4 if dtype == torch.float32 else 0.05
+        torch.testing.assert_close(got, expected[: len(rows), : rows.shape[1]] if rows.ndim == 3 else expected[0, 0],
+                                   atol=close, rtol=close)  # fmt: skip
+
+
+@torch.no_grad()
+def test_weights_that_are_all_alike():
+    linear = nn.Linear(64, 32, bias=False)
+    for value in (0.0, 0.25, -3.0):
+        linear.weight.fill_(value)
+        for kind in (Int8, Int4):
+            torch.testing.assert_close(stands_for(kind(linear)), linear.weight, atol=1e-6, rtol=1e-6)
+
+
+def test_the_linear_layers_of_a_model_are_converted_and_the_rest_is_not():
+    model = random_model(Family("llama").config(tie_word_embeddings=True))
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    assert quantize(model, "int8") == [f"weights: int8, {len(linears)} linear layers"]
+    converted = [name for name, module in model.named_modules() if isinstance(module, Int8)]
+    assert converted == linears
+    assert "lm_head" in converted
+    assert isinstance(model.get_input_embeddings(), nn.Embedding)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_what_does_not_fit_is_left_as_it_was_and_told():
+    model = random_model(Family("llama").config(intermediate_size=72))
+    assert quantize(model, "int4") == ["weights: int4, 17 linear layers; 12 are as they were"]
+
+
+@pytest.mark.parametrize(("weights", "most"), [("int8", 1e-3), ("int4", 0.06)])
+@torch.no_grad()
+def test_what_follows_a_text_is_nearly_as_likely(weights, most):
+    """Kullback-Leibler divergence from the model's own distribution, in nats, over a text such as it was made for."""
+    text = opening(["47+38", "reverse tapso", "sort 5291", "86-29"])
+    whole, few = (Model.load("tiny", dtype="float32", weights=kind) for kind in ("auto", weights))
+    solved = hw.Engine("tiny").run(hw.load("programs/sums.hw"), problems=text, n=1)["Alice"]
+    tokens = torch.tensor([whole.tokenizer.encode(text + solved)])
+    theirs = AutoModelForCausalLM.from_pretrained(str(files("hwruntime.tiny")))
+    expected = theirs(input_ids=tokens).logits.log_softmax(-1)
+    got = logits(few, tokens[0].tolist()).log_softmax(-1)
+    divergence = (expected[0].exp() * (expected[0] - got)).sum(-1).mean()
+    assert 0 < divergence < most
+
+
+def logits(model: Model, tokens: list[int]) -> torch.Tensor:
+    """What follows each token, with our own cache."""
+    block = Block()
+    slots = model.pool.slots(block, model.pool.extend(block, len(tokens)))
+    plan = build_plan([Row((Piece(0, len(tokens)),), len(tokens))], {0: PlanBlock(block.length, block.pages)}, 16)
+    return model.forward(tokens, plan, slots, range(len(tokens)))
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_a_model_runs_with_few_bits_and_says_so(weights):
+    model = Model.load(str(QWEN), weights=weights)
+    assert any(line.startswith(f"weights: {weights}, ") for line in model.why)
+
+
+def test_unknown_weights_are_told_before_anything_is_loaded():
+    with pytest.raises(DeviceError, match="there are no weights `int3`") as failure:
+        Model.load("/no/such/folder", weights="int3")
+    assert "int8" in str(failure.value.help)
+
+
+def test_weights_of_few_bits_are_for_a_cpu():
+    with pytest.raises(DeviceError, match="are for a CPU, the model is on cuda"):
+        check_weights("int4", torch.device("cuda"))
