@@ -171,12 +171,12 @@ class TorchExecutor:
         """Take the plan to a device; the layers of a pass share it."""
         plan = self._plan
         members = grouped(list(stretches(plan)), plan)
-        widths = [max(len(queries_of(plan, each)) for each in group) for group in members]
+        widths = [max(len(queries_of(plan, each.request)) for each in group) for group in members]
         gathered: list[int] = []
         partials: list[list[int]] = [[] for _ in plan.locals]
         for group, width in zip(members, widths, strict=True):
             for stretch in group:
-                queries = queries_of(plan, stretch)
+                queries = queries_of(plan, stretch.request)
                 for place, g in enumerate(queries, len(gathered)):
                     partials[plan.rows[g]].append(place)
                 gathered += [*queries, *[queries[0]] * (width - len(queries))]
@@ -206,42 +206,58 @@ class TorchExecutor:
         return laid.groups[window]
 
     def _group(self, start: int, members: Sequence[Stretch], positions: Tensor, window: int | None) -> Group:
+        nearest, farthest = int(positions.min()), int(positions.max())
         if len(members) == 1 and window is not None:
-            members = [within(members[0], int(positions.min()) - window + 1)]
-        device, longest = positions.device, max(each.length for each in members)
-        firsts, slots, lengths = torch.tensor([each[1:] for each in members], device=device).T[..., None]
-        causal = torch.tensor([self._plan.causal[each.request] for each in members], device=device)
-        places = torch.arange(longest, device=device)
-        hidden = None
-        if len(members) > 1 and not (lengths == longest).all():
-            hidden = (places >= lengths)[:, None]
-        distance = positions[..., None] - (firsts + places)[:, None]  # [B, n, L]
-        if causal.any():
-            hidden = either(hidden, causal[:, None, None] & (distance < 0))
-        if window is not None:
-            hidden = either(hidden, distance >= window)
+            members = [within(members[0], nearest - window + 1)]
+        longest = max(each.length for each in members)
         where: slice | Tensor = slice(members[0].slot, members[0].slot + longest)
         if len(members) > 1:  # what is padded may lie anywhere in the storage: it is hidden
-            where = (slots + places).clamp_max(self._pool.capacity + self._pool.page_size - 1).flatten()
-        if hidden is None or not hidden.any():
+            slots = torch.tensor([[each.slot] for each in members], device=positions.device)
+            last = self._pool.capacity + self._pool.page_size - 1
+            where = (slots + torch.arange(longest, device=positions.device)).clamp_max(last).flatten()
+        ahead = any(self._plan.causal[each.request] and each.first + each.length - 1 > nearest for each in members)
+        behind = window is not None and any(farthest - each.first >= window for each in members)
+        if not ahead and not behind and all(each.length == longest for each in members):
             return Group(start, len(members), positions.shape[1], where, None, None)
-        hidden = hidden.expand(*positions.shape, -1)
+        hidden = self._hidden(members, positions, window)
         dead = hidden.all(-1).flatten()
-        mask = torch.zeros(hidden.shape, device=device).masked_fill(hidden, -math.inf)[:, None]
+        mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill(hidden, -math.inf)[:, None]
         return Group(start, len(members), positions.shape[1], where, mask, dead if dead.any() else None)
+
+    def _hidden(self, members: Sequence[Stretch], positions: Tensor, window: int | None) -> Tensor:
+        """Which keys of a group which query may not see, [B, n, L]."""
+        device = positions.device
+        firsts, _, lengths = torch.tensor([each[1:] for each in members], device=device).T[..., None]
+        causal = torch.tensor([self._plan.causal[each.request] for each in members], device=device)[:, None, None]
+        places = torch.arange(int(lengths.max()), device=device)
+        distance = positions[..., None] - (firsts + places)[:, None]
+        hidden: Tensor = (places >= lengths)[:, None] | (causal & (distance < 0))
+        return hidden if window is None else hidden | (distance >= window)
 
 
 def stretches(plan: Plan) -> Iterator[Stretch]:
-    """The plan's requests, parted where their pages do not lie next to each other."""
-    size = plan.page_size
+    """The plan's requests, parted where their pages do not lie next to each other; and where a long causal one begins
+    to hide anything, so that the rest of it needs no mask."""
     for request in range(plan.requests):
-        pages = plan.kv_indices[plan.kv_indptr[request] : plan.kv_indptr[request + 1]]
-        length, start = plan.kv_length(request), 0
-        for index in range(1, len(pages) + 1):
-            if index == len(pages) or pages[index] != pages[index - 1] + 1:
-                end = min(index * size, length)
-                yield Stretch(request, start * size, pages[start] * size, end - start * size)
-                start = index
+        hides = plan.kv_length(request) - len(queries_of(plan, request))
+        for part in runs(plan, request):
+            cut = hides - part.first
+            if plan.causal[request] and max(LENGTHS, default=0) < cut < part.length:
+                yield part._replace(length=cut)
+                part = Stretch(request, part.first + cut, part.slot + cut, part.length - cut)
+            yield part
+
+
+def runs(plan: Plan, request: int) -> Iterator[Stretch]:
+    """A request's keys, by pages that lie next to each other."""
+    size = plan.page_size
+    pages = plan.kv_indices[plan.kv_indptr[request] : plan.kv_indptr[request + 1]]
+    length, start = plan.kv_length(request), 0
+    for index in range(1, len(pages) + 1):
+        if index == len(pages) or pages[index] != pages[index - 1] + 1:
+            end = min(index * size, length)
+            yield Stretch(request, start * size, pages[start] * size, end - start * size)
+            start = index
 
 
 def grouped(parts: Sequence[Stretch], plan: Plan) -> list[list[Stretch]]:
@@ -249,7 +265,7 @@ def grouped(parts: Sequence[Stretch], plan: Plan) -> list[list[Stretch]]:
     groups: dict[tuple[int, ...], list[Stretch]] = {}
     for index, part in enumerate(parts):
         length = next((length for length in LENGTHS if part.length <= length), None)
-        queries = len(queries_of(plan, part))
+        queries = len(queries_of(plan, part.request))
         key = (0, length, (queries - 1).bit_length() // 2) if length else (1, index)
         groups.setdefault(key, []).append(part)
     return list(groups.values())
@@ -261,13 +277,9 @@ def within(part: Stretch, first: int) -> Stretch:
     return Stretch(part.request, part.first + cut, part.slot + cut, part.length - cut)
 
 
-def queries_of(plan: Plan, part: Stretch) -> range:
-    """The plan's gathered queries that a part is attended by."""
-    return range(plan.qo_indptr[part.request], plan.qo_indptr[part.request + 1])
-
-
-def either(one: Tensor | None, other: Tensor) -> Tensor:
-    return other if one is None else one | other
+def queries_of(plan: Plan, request: int) -> range:
+    """A request's gathered queries."""
+    return range(plan.qo_indptr[request], plan.qo_indptr[request + 1])
 
 
 def merge(outs: Tensor, lses: Tensor, partials: Tensor, sinks: Tensor | None = None) -> Tensor:
