@@ -88,7 +88,6 @@ class Bench:
         self._plain = plain(self._hf) if settings.transformers and whole else None  # before our attention takes over
         self._filled = Filled(checkpoint, attention)
         self._engine = Engine(self._filled)
-        self._reference = self._start_reference()
         self.name = checkpoint.name
         self.why = list(self._filled.why)
         self.attention = self._filled.chosen.name
@@ -98,6 +97,7 @@ class Bench:
         self.bandwidth = bandwidth(self._hf.device)  # bytes a second
         self.weights = weight_bytes(self._hf)  # bytes that a pass reads
         self.token = token_bytes(list(self._filled.model.layers.values()), self._hf.dtype.itemsize)
+        self._reference = self._start_reference()
 
     def cells(self) -> Iterator[Cell]:
         """Raises `InputError` for a context that is too long for the model."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hwlang.cli import main
+from tests.hwruntime.bench.test_baselines import CLONE
 from tests.hwruntime.models_for_tests import QWEN
 
 FEW = ["--rounds", "1", "--passes", "2", "--dtype", "float32"]
@@ -43,6 +44,25 @@ def test_a_shape_with_baselines(capsys, tmp_path):
         assert cell["hw"]["passes"] == 2
     assert data["models"][0]["threads"] == torch.get_num_threads()
     assert drawn.read_text().startswith("<?xml")
+
+
+def test_the_authors_code_beside_it(capsys, tmp_path):
+    (tmp_path / "shared_cache").mkdir()
+    (tmp_path / "shared_cache" / "__init__.py").write_text(CLONE)
+    found = tmp_path / "bench.json"
+    options = ["--shape", "small", "--workers", "1,2", "--contexts", "32,64", "--reference", tmp_path, "--json", found]
+    code, out, _ = hw_bench(capsys, *options, *FEW)
+    assert code == 0
+    assert "authors' code ms" in out
+    assert all(list(cell["others"]) == ["authors' code"] for cell in json.loads(found.read_text())["cells"])
+
+
+def test_weights_of_few_bits_are_rows_of_their_own(capsys):
+    options = ["--shape", "small", "--workers", "2", "--contexts", "32", "--weights", "auto,int8,int4"]
+    code, out, _ = hw_bench(capsys, *options, *FEW, "--baseline", "transformers")
+    assert code == 0
+    for heading in ("small, float32\n", "small, float32, int8 weights\n", "small, float32, int4 weights\n"):
+        assert f"### {heading}" in out
 
 
 def test_a_model_of_a_folder_in_two_dtypes(capsys):
