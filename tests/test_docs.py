@@ -62,6 +62,17 @@ def test_commands_and_programs_of_a_page(page, tmp_path):
             assert re.fullmatch(like(expected.strip()), printed.strip()), f"$ {command}\n{printed}"
 
 
+def test_the_commands_of_the_results_run(tmp_path):
+    """With one prompt: with all of them they take minutes."""
+    told = (ROOT / "docs" / "results.md").read_text()
+    found = re.findall(r"^(hw eval .* --prompts )100\b(.*)$", told, re.MULTILINE)
+    assert len(found) == 3
+    for index, (start, end) in enumerate(found):
+        printed = run(f"{start}1{end} --out {index}", tmp_path)
+        assert "| configuration |" in printed
+        assert f"written: {index}/runs.jsonl" in printed
+
+
 def test_shell_blocks_hold_make_targets_alone():
     """A `sh` block is not run here: it may only hold what CI runs by itself."""
     lines = [line for page in PAGES for kind, text in blocks(page) if kind == "sh" for line in text.splitlines()]

@@ -24,6 +24,7 @@ def scripted(name: str, lines: dict[str, str], asks: dict[str, str] | None = Non
 
 def test_every_program_is_run_here():
     assert {path.name for path in PROGRAMS.glob("*.hw")} == {
+        "chains.hw",
         "layouts.hw",
         "live.hw",
         "math.hw",
@@ -51,8 +52,17 @@ def test_sums_on_tiny(workers, tiny):
         assert worker.text.endswith("all taken")
 
 
-def test_two_workers_need_fewer_passes_than_one(tiny):
-    program = hw.load(PROGRAMS / "sums.hw")
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_chains_on_tiny(workers, tiny):
+    result = tiny.run(hw.load(PROGRAMS / "chains.hw"), n=workers)
+    assert result.reason == "done"
+    for number, solved in enumerate(("85", "ospat", "102", "1259", "tapso", "56", "3", "9521"), 1):
+        assert f"#{number}={solved}" in result.scratchpads["done"]
+
+
+@pytest.mark.parametrize("name", ["sums.hw", "chains.hw"])
+def test_two_workers_need_fewer_passes_than_one(name, tiny):
+    program = hw.load(PROGRAMS / name)
     one, two = (tiny.run(program, n=n).passes for n in (1, 2))
     assert two < 0.7 * one
 
@@ -68,7 +78,7 @@ def test_vote_on_tiny(tiny):
 @pytest.mark.parametrize("layout", ["contiguous", "interleaved", "combined"])
 def test_layouts_on_tiny(layout, tiny):
     result = tiny.run(hw.load(PROGRAMS / "layouts.hw", layout))
-    assert "1) 47+38: 7+8=15, 4+3+1=8, 85" in result.workers["Alice"].text
+    assert "1) 47+38: 7+8=15, 4+3+1=8, #1=85" in result.workers["Alice"].text
     assert bool(result.scratchpads) == (layout != "contiguous")
 
 

@@ -12,7 +12,7 @@ from hwruntime.scripted import ScriptedModel
 from hwruntime.session import Session
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
-PAIRS = {"layouts": "layouts", "live": "live", "math": "maths", "report": "report", "sums": "sums", "vote": "vote"}
+PAIRS = {name: name for name in ("chains", "layouts", "live", "report", "sums", "vote")} | {"math": "maths"}
 
 # What the workers say where `tiny` cannot run a program.
 LINES = {
@@ -73,7 +73,9 @@ def test_both_write_the_same_tokens(file: hw.Program, function: hw.Program) -> N
         assert "85" in states[0].answer
 
 
-@pytest.mark.parametrize(("name", "printed"), [("sums", "ospat"), ("vote", "85\n"), ("layouts", "contiguous 53\n")])
+@pytest.mark.parametrize(
+    ("name", "printed"), [("sums", "ospat"), ("chains", "9521"), ("vote", "85\n"), ("layouts", "contiguous 56\n")]
+)
 def test_a_program_in_python_runs_as_a_file(name: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(PROGRAMS / f"{name}.py"), run_name="__main__")
     assert printed in capsys.readouterr().out

@@ -138,3 +138,34 @@ def test_the_training_script_makes_a_model_that_loads(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert hw.Engine(str(tmp_path / "made")).runtime.model.vocab_size > 100
+
+
+def test_at_the_start_a_worker_takes_its_place_whoever_of_the_others_is_seen():
+    asked = generator.List.of(["47+38", "86-29", "sort 5291", "11+11"])
+    start = next(generator.simulate(random.Random(0), asked, 4))
+    for own, step in enumerate(start.steps):
+        for seed in range(8):
+            seen = start.seen(own, rng=random.Random(seed))
+            assert 1 <= len(seen) <= 3
+            assert generator.ideal_choice(asked, seen, step) == own + 1
+        assert generator.ideal_choice(asked, start.seen(own), step) == own + 1
+        assert generator.ideal_choice(asked, [], step) == 1  # one that sees nobody
+
+
+def test_steps_that_come_before_it_all_have_no_weight_there_or_later():
+    asked = generator.List.of(["47+38", "86-29", "sort 5291"])
+    *_, now = (moment for moment, _ in zip(generator.simulate(random.Random(0), asked, 2), range(9), strict=False))
+    seen = now.seen(1)
+    once, twice = generator.flatten(now, 1, seen), generator.flatten(now, 1, seen, before=now.steps)
+    head, more = len(generator.pieces(opening(asked.problems))), sum(len(step.tokens) for step in now.steps)
+    assert twice.tokens == (*once.tokens[:head], *generator.pieces(text(*now.steps)), *once.tokens[head:])
+    assert not any(twice.weights[: head + more + more])
+    assert twice.weights[head + more + more :] == once.weights[head + more :]
+    assert any(once.weights[head : head + more])
+
+
+def test_a_run_ends_where_all_wait_for_one_another():
+    asked = generator.List.of(["11+11", "#1+10", "#2+10"])
+    run = list(generator.simulate(random.Random(0), asked, 2, generator.Manner(begins=(2, 3))))
+    assert len(run) < 20
+    assert not run[-1].done

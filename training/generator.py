@@ -173,15 +173,16 @@ class Moment:
     def seen(self, own: int, layout: Layout = "combined", rng: random.Random | None = None) -> list[Step]:
         """All that worker `own` sees of itself and of the others, except its own step, in the order of the layout.
 
-        With `rng` the others' steps come in any order, and in `shuffled` the finished ones, too. In flat text what a
-        step says of its own next token is not what it says in the cache, where all are written at once: so the model
-        learns to look at what is taken, not at what others are about to take.
+        With `rng` the others' steps come in any order, and in `shuffled` the finished ones, too; at the start of a run
+        some of them are left out. In flat text what a step says of its own next token is not what it says in the cache,
+        where all are written at once: so the model learns to look at who is there, not at what they are about to take.
         """
         if layout == "interleaved":
             return list(self.done)
         others = [step for step in self.steps if step.worker != own]
         if rng is not None:
-            rng.shuffle(others)
+            few = others and not self.done and all(step.choosing for step in self.steps)
+            others = rng.sample(others, rng.randint(1, len(others)) if few else len(others))
         order = [*(step.worker for step in others), own]
         others = [step for step in others if step.tokens]
         if layout == "contiguous":
@@ -220,9 +221,14 @@ def preferred(asked: List, seen: Sequence[Step]) -> list[int]:
 
 
 def ideal_choice(asked: List, seen: Sequence[Step], own: Step) -> int:
-    """The first preferred problem, past one for every worker before this one that is choosing too; 0: all taken."""
+    """The first preferred problem, past one for every worker before this one that is choosing too; 0: all taken.
+
+    Where nobody has begun anything the workers begin in the order of their names, whoever of the others is seen.
+    """
     free = [number for number in preferred(asked, seen) if number not in own.left]
-    skips = sum(step.choosing and step.worker < own.worker for step in seen)
+    choosing = {step.worker for step in seen if step.choosing and step.worker != own.worker}
+    begun = any(step.number is not None for step in seen)
+    skips = own.worker if choosing and not begun else sum(worker < own.worker for worker in choosing)
     return free[skips] if skips < len(free) else 0
 
 
@@ -278,6 +284,11 @@ class Worker:
             step.choosing = True
         return token
 
+    def waits(self, now: Moment) -> bool:
+        """Whether it is at a result that nobody has begun to write."""
+        looks = (token.needs for token in self.script[:2] if token.part is Part.LOOK)
+        return any(need and not characters_of(need, (*now.done, *now.steps)) for need in looks)
+
     def _answer(self, yes: bool) -> None:
         step = self.step
         if yes and step.number is not None:
@@ -312,7 +323,7 @@ class Manner:
 
 
 def simulate(rng: random.Random, asked: List, workers: int, manner: Manner = Manner()) -> Iterator[Moment]:
-    """A run, a `Moment` a pass."""
+    """A run, a `Moment` a pass. It ends where all wait for one another, which those who wander may come to."""
     crew = [Worker(Step(index), prefix(NAMES[index])) for index in range(workers)]
     for worker, number in zip(crew, manner.begins, strict=False):
         if number is not None:
@@ -332,6 +343,8 @@ def simulate(rng: random.Random, asked: List, workers: int, manner: Manner = Man
             tuple(bool(worker.pending) for worker in crew),
         )
         yield now
+        if all(worker.stopped or worker.waits(now) for worker in crew):
+            return
         for worker in writes:
             if not worker.stopped:
                 _advance(rng, worker, now, manner, done)
@@ -390,6 +403,9 @@ class View:
     weights: tuple[float, ...]
 
 
+AGAIN = 0.5  # of the texts that end in a choice have unfinished steps in front, too
+SHORT = 40  # tokens of all of them, up to which they come several times
+
 OWN = {Part.GIVEN: 0.0, Part.PLAIN: 1.0, Part.CHOICE: 20.0, Part.ANSWER: 20.0, Part.LOOK: 4.0, Part.COPY: 2.0}
 
 
@@ -407,8 +423,11 @@ def carried_on(now: Moment, own: int, seen: Sequence[Step]) -> list[Token]:
     return tokens
 
 
-def flatten(now: Moment, own: int, seen: Sequence[Step], ended: bool = True) -> View:
+def flatten(now: Moment, own: int, seen: Sequence[Step], ended: bool = True, before: Sequence[Step] = ()) -> View:
     """The view of worker `own`: the list, what it has `seen`, its own step; the list ends with a line feed if `ended`.
+
+    Unfinished steps that come `before` it all, too, its own among them, are there for the others' to have seen them, as
+    they have in the cache. They have no weight, as they could be copied.
 
     Only tokens that some worker sampled have weight: neither the opening nor what was handed out can be foreseen. In
     what has been written already, a choice has weight only where it is the right one for the text in front of it, and
@@ -416,9 +435,12 @@ def flatten(now: Moment, own: int, seen: Sequence[Step], ended: bool = True) -> 
     """
     texts = pieces(opening(now.asked.problems))[: None if ended else -1]
     weights = [0.0] * len(texts)
+    for step in before:
+        texts += (token.text for token in step.tokens)
+        weights += [0.0] * len(step.tokens)
     for index, step in enumerate((*seen, now.steps[own])):
         texts += (token.text for token in step.tokens)
-        weights += _weights(now.asked, seen[:index], step)
+        weights += [0.0] * len(step.tokens) if step in before else _weights(now.asked, seen[:index], step)
     tail = carried_on(now, own, seen)
     texts += (token.text for token in tail)
     weights += (OWN[token.part] for token in tail)
@@ -481,8 +503,21 @@ def views(rng: random.Random, most_problems: int) -> list[View]:
     asked = List.of((make_chains if chained else make_sums)(rng, count))
     run = list(simulate(rng, asked, workers, _manner(rng, asked, workers, chained)))
     layout: Layout = rng.choices(("combined", "shuffled", "contiguous", "interleaved"), (40, 40, 12, 8))[0]
-    ended = rng.random() < 0.7
-    return [flatten(run[index], own, run[index].seen(own, layout, rng), ended) for index, own in _cuts(rng, run)]
+    ended, again = rng.random() < 0.7, layout != "interleaved" and rng.random() < AGAIN
+    made = []
+    for index, own in _cuts(rng, run):
+        now = run[index]
+        seen = now.seen(own, layout, rng)
+        before = _before(rng, now, own, seen) if again and now.steps[own].choosing else ()
+        made.append(flatten(now, own, seen, ended, before))
+    return made
+
+
+def _before(rng: random.Random, now: Moment, own: int, seen: Sequence[Step]) -> list[Step]:
+    """The unfinished steps in any order, several times over where they are short."""
+    there = [step for step in now.steps if step in seen or step.worker == own]
+    rounds = rng.randint(1, 3) if sum(len(step.tokens) for step in there) < SHORT else 1
+    return [step for _ in range(rounds) for step in rng.sample(there, len(there))]
 
 
 def _cuts(rng: random.Random, run: Sequence[Moment]) -> list[tuple[int, int]]:

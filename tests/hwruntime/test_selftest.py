@@ -26,7 +26,7 @@ def test_an_executor_that_does_not_rotate_is_found(family, std, monkeypatch):
     """Even in a model that hardly looks at positions."""
     hf = random_model(BY_NAME[family].config(), std)
     loaded(hf)
-    monkeypatch.setattr(TorchExecutor, "_rotate", lambda self, rotation, q: q)
+    monkeypatch.setattr(TorchExecutor, "_rotate", lambda self, laid, rotation, q: q)
     with pytest.raises(
         ModelError, match=r"failed the self-test: a block behind another, .* \(logits off by .* allowed"
     ):
