@@ -55,9 +55,9 @@ def test_load_needs_a_name_where_there_are_several():
 
 def test_batches_have_a_progress_bar(engine, capsys):
     program = hw.load(ROOT / "programs" / "sums.hw")
-    inputs = [{"problems": "1) 47+38"}, {"problems": "1) reverse lemon"}]
+    inputs = [{"problems": "1) 47+38"}, {"problems": "1) sort 5291"}]
     results = engine.run_batch(program, inputs, progress_bar=True)
-    assert ["85" in (results[0].answer or ""), "nomel" in (results[1].answer or "")] == [True, True]
+    assert ["85" in (results[0].answer or ""), "1259" in (results[1].answer or "")] == [True, True]
     assert "100%" in capsys.readouterr().out
     with pytest.raises(InputError):
         engine.run_batch(program, [{"nope": 1}])
