@@ -44,13 +44,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
+from transformers import Qwen3Config
 
 from hwruntime.attention import Choice, Executor, Layer, ModelShape, Static
 from hwruntime.attention.flashinfer import BREAK_EVEN, FlashInferExecutor, has_rope
 from hwruntime.attention.kernels import Kernels, TorchKernels
 from hwruntime.attention.prefill import Prefills, TorchPrefills
 from hwruntime.attention.torch import TorchExecutor
+from hwruntime.bench.shapes import CONTEXT, random_model
 from hwruntime.cache import PAGE_SIZE, Block, Pool, Storage
 from hwruntime.checkpoint import Checkpoint
 from hwruntime.errors import HwError
@@ -62,7 +63,6 @@ from hwruntime.plan import Piece, Plan, Row, build_plan
 
 K = 1024
 GB = 10**9
-CONTEXT = 131_072  # tokens that the models are told they can read
 ROUNDS = 3  # in which the ways take turns
 WARM_UP = CAPTURE_AFTER + 2  # passes until one is replayed, with one to spare
 MOST_SECONDS = 1.5  # for the passes of one way in one round; the fewest are run all the same
@@ -134,15 +134,6 @@ SHAPES = {
     )
 }
 DEFAULT = ("8B", "0.6B", "32B")
-
-
-def random_model(config: Qwen3Config, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    """A model whose weights are made on the device, in their dtype: they are nowhere else, and never in another one."""
-    torch.manual_seed(0)
-    make: Any = AutoModelForCausalLM  # untyped
-    with torch.device(device):
-        model: PreTrainedModel = make.from_config(config, dtype=dtype, attn_implementation="eager").eval()
-    return model
 
 
 # --- Executors: several over one pool, of which one runs ---

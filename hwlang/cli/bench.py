@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hwlang import api
 from hwlang.cli import models
-from hwlang.cli.errors import OK, Usage, exit_code
+from hwlang.cli.errors import OK, Usage, told
 from hwlang.cli.inputs import numbers, positive
 from hwlang.cli.output import make_console
 from hwlang.evaluation.records import write_whole
@@ -56,10 +56,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         bench(options)
     except HwError as error:
-        print(f"error[{error.code}]: {error.message}", file=sys.stderr)
-        if error.help:
-            print(f"help: {error.help}", file=sys.stderr)
-        return exit_code(error)
+        return told(error)
     return OK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from hwlang.diagnostics import Diagnostic, Span
@@ -24,6 +25,14 @@ def as_diagnostic(error: HwError, program: Program) -> Diagnostic:
         Span(at.line, at.column, at.end_line, at.end_column, program.source) if at else Span(0, 0, 0, 0, program.source)
     )
     return Diagnostic(error.code, error.message, span, error.help)
+
+
+def told(error: HwError) -> int:
+    """Say what went wrong where no program's text has to do with it; the exit code."""
+    print(f"error[{error.code}]: {error.message}", file=sys.stderr)
+    if error.help:
+        print(f"help: {error.help}", file=sys.stderr)
+    return exit_code(error)
 
 
 def exit_code(error: HwError) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwlang.cli import models
-from hwlang.cli.errors import OK, Usage, exit_code
+from hwlang.cli.errors import OK, Usage, told
 from hwlang.cli.inputs import numbers, positive, split_target
 from hwlang.cli.output import make_console
 from hwlang.evaluation.answers import make_extractor
@@ -73,10 +73,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         evaluate(options)
     except HwError as error:
-        print(f"error[{error.code}]: {error.message}", file=sys.stderr)
-        if error.help:
-            print(f"help: {error.help}", file=sys.stderr)
-        return exit_code(error)
+        return told(error)
     return OK
 
 
