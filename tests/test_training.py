@@ -152,16 +152,58 @@ def test_at_the_start_a_worker_takes_its_place_whoever_of_the_others_is_seen():
         assert generator.ideal_choice(asked, [], step) == 1  # one that sees nobody
 
 
-def test_steps_that_come_before_it_all_have_no_weight_there_or_later():
-    asked = generator.List.of(["47+38", "86-29", "sort 5291"])
-    *_, now = (moment for moment, _ in zip(generator.simulate(random.Random(0), asked, 2), range(9), strict=False))
+def when(asked: generator.List, workers: int, passes: int) -> generator.Moment:
+    """An ideal run after so many passes."""
+    return list(generator.simulate(random.Random(0), asked, workers))[passes]
+
+
+def test_a_step_is_shown_behind_the_others_as_it_found_them():
+    asked = generator.List.of(["47+38", "86-29", "sort 5291", "reverse abcd", "sort 1243"])
+    now = when(asked, 2, 40)  # both are in their second step
     seen = now.seen(1)
-    once, twice = generator.flatten(now, 1, seen), generator.flatten(now, 1, seen, before=now.steps)
-    head, more = len(generator.pieces(opening(asked.problems))), sum(len(step.tokens) for step in now.steps)
-    assert twice.tokens == (*once.tokens[:head], *generator.pieces(text(*now.steps)), *once.tokens[head:])
-    assert not any(twice.weights[: head + more + more])
-    assert twice.weights[head + more + more :] == once.weights[head + more :]
-    assert any(once.weights[head : head + more])
+    once = generator.flatten(now, 1, seen)
+    texts = set()
+    for seed in range(20):
+        view = generator.flatten(now, 1, seen, recalls=random.Random(seed))
+        rest = iter(zip(view.tokens, view.weights, strict=True))
+        assert all(token in (other for other, _ in rest) for token in once.tokens)  # in this order
+        glimpsed = len(view.tokens) - len(once.tokens)
+        assert sum(not weight for weight in view.weights) >= glimpsed
+        texts.add("".join(view.tokens).removeprefix(opening(asked.problems)))
+    assert any(text.startswith("\nBob: \nAlice: 1) ") for text in texts)  # both chose at once
+    assert any(text.startswith("\nAlice: 1) 4") for text in texts)  # this step has no glimpses here
+    stale = re.compile(r"\nAlice: 3\) [^.]*\nBob: 2\) |\nBob: 2\) [^.]*\.?\nAlice: 3\) ")
+    assert any(stale.search(text) for text in texts)
+
+
+def test_a_worker_that_chooses_has_no_glimpses_of_what_is_in_front_of_it_anyway():
+    asked = generator.List.of(["47+38", "86-29"])
+    now = when(asked, 2, 0)
+    for seed in range(10):
+        view = generator.flatten(now, 1, now.seen(1), recalls=random.Random(seed))
+        alone = "".join(view.tokens).removeprefix(opening(asked.problems))
+        assert re.match(r"(\nBob: )*\nAlice: \nBob: 2\) ", alone)
+
+
+def test_a_decision_that_was_right_has_weight_where_it_was_written():
+    asked = generator.List.of(["47+38", "86-29", "sort 5291"])
+    now = when(asked, 1, 60)
+    view = generator.flatten(now, 0, now.seen(0))
+    chosen = [weight for token, weight in zip(view.tokens, view.weights, strict=True) if weight > 2]
+    assert len(chosen) == 3  # one for each problem, and nothing else
+    taken = generator.Step(1, [*generator.prefix("Bob"), *generator.solving(asked, 1)], 1, choosing=False)
+    weights = generator._weights(asked, [generator.Step(0, number=1)], [], taken)
+    assert weights[3] == 0  # a problem that another has taken before
+    assert generator._weights(asked, [], [], taken)[3] > 2
+
+
+def test_an_answer_has_weight_where_the_text_in_front_tells_it():
+    asked = generator.List.of(["47+38", "86-29", "sort 5291"])
+    answer = generator.Token("y", generator.Part.ANSWER, about=1)
+    step = generator.Step(1, [answer], 2, choosing=False)
+    assert generator._weights(asked, [generator.Step(0, number=1)], [], step) == [generator.WRITTEN]
+    assert generator._weights(asked, [generator.Step(0, number=3)], [], step) == [0]
+    assert generator._weights(asked, [], [generator.Step(0, number=1)], step) == [0]  # only a glimpse of it
 
 
 def test_a_run_ends_where_all_wait_for_one_another():

@@ -135,6 +135,7 @@ class Token:
     part: Part = Part.PLAIN
     shows: int | None = None  # it is a character of the result of this problem, at the end of the step
     needs: int | None = None  # comes only when the result of this problem is there; until then `? #n` comes instead
+    about: int | None = None  # it answers whether work on this problem is redundant
 
 
 @dataclass
@@ -147,6 +148,7 @@ class Step:
     choosing: bool = True  # its next token is a choice
     asked: bool = False  # its next token is an answer
     left: tuple[int, ...] = ()  # problems that it gave up in this step
+    beside: tuple[Step, ...] = ()  # the others' steps when it made its last choice
 
     @property
     def shown(self) -> int:
@@ -169,6 +171,10 @@ class Moment:
     scripts: tuple[tuple[Token, ...], ...]  # what each will write next if nobody interrupts it
     finished: tuple[int | None, ...]  # the problem that each worker finished last
     behind: tuple[bool, ...]  # who missed this pass
+
+    def beside(self, own: int) -> tuple[Step, ...]:
+        """What the others are writing."""
+        return tuple(step for step in self.steps if step.worker != own and step.tokens)
 
     def seen(self, own: int, layout: Layout = "combined", rng: random.Random | None = None) -> list[Step]:
         """All that worker `own` sees of itself and of the others, except its own step, in the order of the layout.
@@ -290,11 +296,11 @@ class Worker:
         return any(need and not characters_of(need, (*now.done, *now.steps)) for need in looks)
 
     def _answer(self, yes: bool) -> None:
-        step = self.step
+        step, about = self.step, self.step.number or self.finished
         if yes and step.number is not None:
             step.left, step.number, self.script = (*step.left, step.number), None, []
         first, *rest = pieces("yes\n" if yes else "no\n")
-        self.script = [Token(first, Part.ANSWER), *map(Token, rest), *self.script]
+        self.script = [Token(first, Part.ANSWER, about=about), *map(Token, rest), *self.script]
 
     def written(self) -> Step:
         """Its step as it is in the cache now."""
@@ -360,8 +366,9 @@ def _hand(worker: Worker, asked: List, number: int) -> None:
 
 def _advance(rng: random.Random, worker: Worker, now: Moment, manner: Manner, done: list[Step]) -> None:
     seen, wish = now.seen(worker.step.worker), None
-    if worker.step.choosing and rng.random() < manner.wander:
-        wish = _anything(rng, now.asked, seen)
+    if worker.step.choosing:
+        worker.step.beside = now.beside(worker.step.worker)
+        wish = _anything(rng, now.asked, seen) if rng.random() < manner.wander else None
     token = worker.next(now.asked, seen, wish)
     if token.text == END:
         done.append(worker.ends_step())
@@ -403,9 +410,10 @@ class View:
     weights: tuple[float, ...]
 
 
-AGAIN = 0.5  # of the texts that end in a choice have unfinished steps in front, too
-SHORT = 40  # tokens of all of them, up to which they come several times
+RECALLS = 0.6  # of the texts have glimpses
+GLIMPSES = 0.8  # of the steps in those have some
 
+WRITTEN = 4.0  # weight of a decision in what has been written already
 OWN = {Part.GIVEN: 0.0, Part.PLAIN: 1.0, Part.CHOICE: 20.0, Part.ANSWER: 20.0, Part.LOOK: 4.0, Part.COPY: 2.0}
 
 
@@ -423,44 +431,73 @@ def carried_on(now: Moment, own: int, seen: Sequence[Step]) -> list[Token]:
     return tokens
 
 
-def flatten(now: Moment, own: int, seen: Sequence[Step], ended: bool = True, before: Sequence[Step] = ()) -> View:
+def flatten(
+    now: Moment, own: int, seen: Sequence[Step], ended: bool = True, recalls: random.Random | None = None
+) -> View:
     """The view of worker `own`: the list, what it has `seen`, its own step; the list ends with a line feed if `ended`.
 
-    Unfinished steps that come `before` it all, too, its own among them, are there for the others' to have seen them, as
-    they have in the cache. They have no weight, as they could be copied.
+    With `recalls`, glimpses of the others come in front of a step: how they stood when it made its choice. In the cache
+    a step has seen just that, be it as stale as it may; so the model learns not to take it for what is there now. They
+    have no weight, as they could be copied.
 
     Only tokens that some worker sampled have weight: neither the opening nor what was handed out can be foreseen. In
-    what has been written already, a choice has weight only where it is the right one for the text in front of it, and
+    what has been written already, a decision has weight only where it is the right one for the text in front of it, and
     whatever hung on text that is not in front of it has none.
     """
     texts = pieces(opening(now.asked.problems))[: None if ended else -1]
     weights = [0.0] * len(texts)
-    for step in before:
-        texts += (token.text for token in step.tokens)
-        weights += [0.0] * len(step.tokens)
     for index, step in enumerate((*seen, now.steps[own])):
+        glimpses = _glimpses(recalls, now, own, step) if recalls else []
+        texts += (token.text for glimpse in glimpses for token in glimpse.tokens)
+        weights += [0.0] * (len(texts) - len(weights))
         texts += (token.text for token in step.tokens)
-        weights += [0.0] * len(step.tokens) if step in before else _weights(now.asked, seen[:index], step)
+        weights += _weights(now.asked, seen[:index], glimpses, step)
     tail = carried_on(now, own, seen)
     texts += (token.text for token in tail)
     weights += (OWN[token.part] for token in tail)
     return View(tuple(texts), tuple(weights))
 
 
-def _weights(asked: List, before: Sequence[Step], step: Step) -> list[float]:
+def _glimpses(rng: random.Random, now: Moment, own: int, step: Step) -> list[Step]:
+    """The others as `step` found them when it made its choice, once or twice, in any order."""
+    there = now.beside(step.worker) if step.choosing else step.beside
+    if rng.random() >= GLIMPSES or (step.choosing and step.worker == own):  # what it finds now is in front of it anyway
+        return []
+    return [_glimpse(rng, other) for _ in range(rng.randint(1, 2)) for other in rng.sample(there, len(there))]
+
+
+def _glimpse(rng: random.Random, step: Step) -> Step:
+    """A step that is choosing, or one up to just behind its choice: in its text the rest says nothing new."""
+    short = step.copy()
+    if not step.choosing:
+        chosen = [index for index, token in enumerate(step.tokens) if token.part is Part.CHOICE]
+        short.tokens = step.tokens[: max(chosen, default=8) + rng.randint(1, 8)]
+    return short
+
+
+def _weights(asked: List, before: Sequence[Step], glimpses: Sequence[Step], step: Step) -> list[float]:
     """For the loss on what has been written already."""
-    right = str(ideal_choice(asked, before, Step(step.worker)) or TAKEN)
-    return [float(_follows(token, asked, before, right)) for token in step.tokens]
+    rights = {ideal_choice(asked, seen, Step(step.worker)) for seen in (before, (*before, *glimpses))}
+    right = str(rights.pop() or TAKEN) if len(rights) == 1 else ""
+    return [_weight(token, asked, before, glimpses, step, right) for token in step.tokens]
 
 
-def _follows(token: Token, asked: List, before: Sequence[Step], right: str) -> bool:
-    """Whether a token could be told from the text in front of it."""
+def _weight(
+    token: Token, asked: List, before: Sequence[Step], glimpses: Sequence[Step], step: Step, right: str
+) -> float:
+    """Nothing where a token cannot be told from the text in front of it."""
     if token.part is Part.CHOICE:
-        return token.text == right
+        return WRITTEN * (token.text == right)
+    if token.part is Part.ANSWER:
+        there = [
+            any(other.number == token.about and other.worker != step.worker for other in seen)
+            for seen in (before, (*before, *glimpses))
+        ]
+        return WRITTEN * all(yes == (token.text == "y") for yes in there)
     if token.needs is not None:
-        there = characters_of(token.needs, before) == len(asked.results[token.needs - 1])
-        return there and token.text != "? "
-    return token.part is Part.PLAIN
+        whole = characters_of(token.needs, before) == len(asked.results[token.needs - 1])
+        return float(whole and token.text != "? ")
+    return float(token.part is Part.PLAIN)
 
 
 def _rarity(now: Moment, own: int) -> float:
@@ -472,7 +509,7 @@ def _rarity(now: Moment, own: int) -> float:
     free = preferred(now.asked, now.seen(own))
     if not free:
         return 1.0
-    reordered = 3.0 if free != sorted(free) else 1.0
+    reordered = 6.0 if free != sorted(free) else 1.0
     if not now.done:
         return 2.0 * reordered
     if any(step.choosing and step.worker < own for step in others):
@@ -489,11 +526,11 @@ def _manner(rng: random.Random, asked: List, workers: int, chained: bool) -> Man
     if kind < 0.6 and not chained:  # a worker that reads a result must not overtake the one that writes it
         return Manner(stall=0.2)
     begins: tuple[int | None, ...] = ()
-    if kind > 0.8:
+    if kind > 0.75:
         first = rng.choice([n for n in range(1, len(asked.problems) + 1) if asked.uses(n) is None])
         begins = tuple(rng.choice((first, first, None)) for _ in range(workers))
     lead = rng.choice(("\n", "\n", "\n", "", " "))
-    return Manner(wander=0.3, asks=rng.choice((0.01, 0.03)), lead=lead, begins=begins)
+    return Manner(wander=0.3, asks=rng.choice((0.02, 0.05)), lead=lead, begins=begins)
 
 
 def views(rng: random.Random, most_problems: int) -> list[View]:
@@ -503,21 +540,10 @@ def views(rng: random.Random, most_problems: int) -> list[View]:
     asked = List.of((make_chains if chained else make_sums)(rng, count))
     run = list(simulate(rng, asked, workers, _manner(rng, asked, workers, chained)))
     layout: Layout = rng.choices(("combined", "shuffled", "contiguous", "interleaved"), (40, 40, 12, 8))[0]
-    ended, again = rng.random() < 0.7, layout != "interleaved" and rng.random() < AGAIN
-    made = []
-    for index, own in _cuts(rng, run):
-        now = run[index]
-        seen = now.seen(own, layout, rng)
-        before = _before(rng, now, own, seen) if again and now.steps[own].choosing else ()
-        made.append(flatten(now, own, seen, ended, before))
-    return made
-
-
-def _before(rng: random.Random, now: Moment, own: int, seen: Sequence[Step]) -> list[Step]:
-    """The unfinished steps in any order, several times over where they are short."""
-    there = [step for step in now.steps if step in seen or step.worker == own]
-    rounds = rng.randint(1, 3) if sum(len(step.tokens) for step in there) < SHORT else 1
-    return [step for _ in range(rounds) for step in rng.sample(there, len(there))]
+    ended, recalls = rng.random() < 0.7, rng if layout != "interleaved" and rng.random() < RECALLS else None
+    return [
+        flatten(run[index], own, run[index].seen(own, layout, rng), ended, recalls) for index, own in _cuts(rng, run)
+    ]
 
 
 def _cuts(rng: random.Random, run: Sequence[Moment]) -> list[tuple[int, int]]:

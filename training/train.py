@@ -38,7 +38,7 @@ class Settings:
     out: Path
     start: Path | None = None  # weights to go on from, with the full curriculum at once; else from scratch
     seed: int = 1
-    tokens: int = 41_000_000
+    tokens: int = 48_000_000
     minutes: float = float("inf")
     processes: int = 2  # of one thread each, which share every batch
     batch_tokens: int = 3072
