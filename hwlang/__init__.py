@@ -7,6 +7,7 @@ state = hw.load("sums.hw").run()
 
 from hwlang.api import Engine, Program, load, parse, program
 from hwlang.diagnostics import CompileError, Diagnostic
+from hwlang.python.batches import BatchError
 from hwlang.python.crews import Worker
 from hwlang.python.functions import ProgramBuilder
 from hwlang.python.handles import Scratchpad, Stream, Text
@@ -37,6 +38,7 @@ from hwlang.python.words import (
 
 __all__ = [
     "AsyncRun",
+    "BatchError",
     "CallbackError",
     "CompileError",
     "Diagnostic",

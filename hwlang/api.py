@@ -14,15 +14,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Concatenate, TypedDict
+from typing import TYPE_CHECKING, Concatenate, NotRequired, TypedDict
 
 from hwlang import syntax
 from hwlang.checker import Checked, check_file, check_text, check_tree
 from hwlang.diagnostics import CompileError, Diagnostic, Source, Span
 from hwlang.lowering import lower
+from hwlang.python.batches import MOST, side_by_side, states_of
 from hwlang.python.functions import ProgramBuilder, tree_of
 from hwlang.python.runs import AsyncRun, Run, State, Turns, finished, finished_async
 
@@ -94,16 +95,26 @@ class Program:
         seed: int | None = None,
         budget: int | None = None,
         workers: int | None = None,
+        max_concurrency: int = MOST,
         progress_bar: bool = False,
     ) -> list[State]:
-        """Run the program on many inputs; the states in their order. Input i has seed `seed + i`.
+        """Run the program on many inputs, `max_concurrency` at a time; the states in their order. Input i has seed
+        `seed + i`. Raises `BatchError` at the end where runs failed; it has the states of the others.
 
         >>> program = hw.parse('program p(q: str) { worker A { sees "1) {{q}} A:", self max 9 tokens } }')
         >>> [state.seed for state in program.run_batch([{"q": "reverse abc"}, {"q": "47+38"}], seed=7)]
         [7, 8]
         """
         engine = engine or engine_for(self)
-        return engine.run_batch(self, inputs, seed=seed, budget=budget, workers=workers, progress_bar=progress_bar)
+        return engine.run_batch(
+            self,
+            inputs,
+            seed=seed,
+            budget=budget,
+            workers=workers,
+            max_concurrency=max_concurrency,
+            progress_bar=progress_bar,
+        )
 
     def stream(
         self,
@@ -138,7 +149,8 @@ class Program:
         on_event: OnEvent | None = None,
         **params: Value,
     ) -> State:
-        """`run` for asyncio: the passes are made in a thread. Cancelling ends the run after the pass under way.
+        """`run` for asyncio: passes are made in a thread, and runs under way at the same time share them. Cancelling
+        ends the run after the pass under way.
 
         >>> import asyncio
         >>> program = hw.parse('program p(q: str) { worker A { sees "1) {{q}} A:", self max 9 tokens } }')
@@ -146,7 +158,8 @@ class Program:
         'done'
         """
         given = {**(inputs or {}), **params}
-        run = self.astream(given, engine=engine, seed=seed, budget=budget, workers=workers)
+        options: RunOptions = {"seed": seed, "budget": budget, "workers": workers}
+        run = AsyncRun(lambda: (engine or engine_for(self)).begin(self, given, options, eager=True))
         return await finished_async(run, on_event)
 
     def astream(
@@ -244,6 +257,7 @@ class Where(TypedDict):
     dtype: str
     weights: str
     trust_remote_code: bool
+    opening_cache: NotRequired[str]
 
 
 class Engine:
@@ -252,8 +266,8 @@ class Engine:
     `model` is a folder, a hub name, or `tiny`, the model that is embedded in the package. `kv_tokens` is the size of
     the cache; without it the cache grows as needed. `weights`: `auto` for those of the checkpoint, `int8` or `int4` on
     a CPU, which are quicker and less exact. `kv_dtype`: `auto` for a cache in what the model computes in, or
-    `fp8` for one of half the size, which is less exact. Raises `hwruntime.errors.HwError`: what cannot be loaded, and
-    why.
+    `fp8` for one of half the size, which is less exact. `opening_cache`: a folder that keeps encoded openings for later
+    processes. Raises `hwruntime.errors.HwError`: what cannot be loaded, and why.
 
     >>> hw.Engine("tiny").run(hw.load("programs/vote.hw")).answer
     '85'
@@ -270,25 +284,29 @@ class Engine:
         kv_tokens: int | None = None,
         kv_dtype: str = "auto",
         trust_remote_code: bool = False,
+        opening_cache: str | Path | None = None,
     ) -> None:
         # Threads that wait for one another busily stall for many times a pass where other processes use the cores.
         # OpenMP reads this once, when torch is imported: a program that has imported torch already sets it itself.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from hwruntime.engine import Engine as RuntimeEngine
         from hwruntime.models import Model
+        from hwruntime.openings import Openings, check_folder
 
-        self.runtime = RuntimeEngine(
-            Model.load(
-                model,
-                device=device,
-                dtype=dtype,
-                weights=weights,
-                attention=attention,
-                kv_tokens=kv_tokens,
-                kv_dtype=kv_dtype,
-                trust_remote_code=trust_remote_code,
-            )
+        folder = None if opening_cache is None else Path(opening_cache).expanduser()
+        if folder:
+            check_folder(folder)
+        loaded = Model.load(
+            model,
+            device=device,
+            dtype=dtype,
+            weights=weights,
+            attention=attention,
+            kv_tokens=kv_tokens,
+            kv_dtype=kv_dtype,
+            trust_remote_code=trust_remote_code,
         )
+        self.runtime = RuntimeEngine(loaded, Openings(loaded, folder) if folder else None)
         self._turns = Turns(self.runtime)
 
     def run(
@@ -314,17 +332,26 @@ class Engine:
         seed: int | None = None,
         budget: int | None = None,
         workers: int | None = None,
+        max_concurrency: int = MOST,
         progress_bar: bool = False,
     ) -> list[State]:
-        """Run a program on many inputs; the states in their order. Input i has seed `seed + i`."""
+        """Run a program on many inputs; all is as in `Program.run_batch`."""
         from rich.progress import track
+
+        from hwruntime.errors import HwError
 
         first = seed if seed is not None else program.compiled.seed
         tasks = list(enumerate(inputs, first))
-        return [
-            self.run(program, given, seed=number, budget=budget, workers=workers)
-            for number, given in track(tasks, program.name, disable=not progress_bar)
-        ]
+
+        def start(number: int, given: Mapping[str, Value]) -> Run | HwError:
+            options: RunOptions = {"seed": number, "budget": budget, "workers": workers}
+            try:
+                return self.begin(program, given, options, eager=True)
+            except HwError as error:
+                return error
+
+        ended = side_by_side((partial(start, *task) for task in tasks), max_concurrency)
+        return states_of(track(ended, program.name, total=len(tasks), disable=not progress_bar))
 
     def stream(
         self,
@@ -337,9 +364,13 @@ class Engine:
         **params: Value,
     ) -> Run:
         """Run a program and iterate over its events as they happen; all is as in `Program.stream`."""
-        given = {**program.bound, **(inputs or {}), **params}
-        options: RunOptions = {"seed": seed, "budget": budget, "workers": workers}
-        return Run(self._turns, lambda engine: begin(engine, program, given, options))
+        given = {**(inputs or {}), **params}
+        return self.begin(program, given, {"seed": seed, "budget": budget, "workers": workers})
+
+    def begin(self, program: Program, given: Mapping[str, Value], options: RunOptions, *, eager: bool = False) -> Run:
+        """Begin a run. An `eager` one goes along with the passes of others without being iterated over."""
+        inputs = {**program.bound, **given}
+        return Run(self._turns, lambda engine: started(engine, program, inputs, options), eager)
 
     async def arun(
         self,
@@ -353,8 +384,8 @@ class Engine:
         **params: Value,
     ) -> State:
         """`run` for asyncio; all is as in `Program.arun`."""
-        run = self.astream(program, inputs, seed=seed, budget=budget, workers=workers, **params)
-        return await finished_async(run, on_event)
+        given = {**(inputs or {}), **params}
+        return await program.arun(given, engine=self, seed=seed, budget=budget, workers=workers, on_event=on_event)
 
     def astream(
         self,
@@ -371,7 +402,7 @@ class Engine:
         return program.astream(given, engine=self, seed=seed, budget=budget, workers=workers)
 
 
-def begin(engine: RuntimeEngine, program: Program, given: Mapping[str, Value], options: RunOptions) -> RuntimeRun:
+def started(engine: RuntimeEngine, program: Program, given: Mapping[str, Value], options: RunOptions) -> RuntimeRun:
     """Begin a run. An error that is about a place in the program shows it."""
     from hwruntime.errors import HwError
 

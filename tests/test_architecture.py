@@ -32,7 +32,7 @@ def test_mypy():
 
 
 def test_public_names():
-    classes = "AsyncRun CallbackError CompileError Diagnostic Engine Program ProgramBuilder Run"
+    classes = "AsyncRun BatchError CallbackError CompileError Diagnostic Engine Program ProgramBuilder Run"
     classes += " Scratchpad State Stream Text Worker"
     words = "ask assistant clear end every in_context literal load me move others parse pause post program regex"
     words += " resume say start step stop system user vote"

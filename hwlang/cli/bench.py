@@ -41,7 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
                         help="tokens that all workers see, as 512 or 2k (default: 512,2k,8k)")  # fmt: skip
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="in which all take turns (default: 5)")
     parser.add_argument("--passes", type=positive, default=4, metavar="N", help="timed in a round (default: 4)")
-    models.add(parser.add_argument_group("the model"), default="a shape")
+    models.add(parser.add_argument_group("the model"), default="a shape", openings=False)
     against = parser.add_argument_group("what it is compared with")
     against.add_argument("--baseline", choices=("transformers",), help="one sequence, and independent ones in a batch")
     against.add_argument("--reference", type=Path, metavar="DIR", help="a clone of the authors' code")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwlang.api import Where
 from hwlang.cli import models
 from hwlang.cli.errors import OK, Usage, told
 from hwlang.cli.inputs import numbers, positive, split_target
@@ -80,7 +81,9 @@ def run(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> None:
     if options.plot:
         require_matplotlib()
-    evaluation = open_evaluation(settings_of(options), chosen(options), options.out)
+    settings = settings_of(options)
+    evaluation = open_evaluation(replace(settings, where=recorded(settings.where)), chosen(options), options.out)
+    evaluation = replace(evaluation, settings=settings)
     for note in (evaluation.runs.mended, *evaluation.configurations[0].suite.left_out):
         if note:
             print(f"warning: {note}", file=sys.stderr)
@@ -103,6 +106,13 @@ def settings_of(options: argparse.Namespace) -> Settings:
         batch=options.batch,
         where=models.where(options),
     )
+
+
+def recorded(where: Where) -> Where:
+    """What a folder records of how a model is run: no result depends on where openings are kept."""
+    kept = where.copy()
+    kept.pop("opening_cache", None)
+    return kept
 
 
 def chosen(options: argparse.Namespace) -> Sequence[Configuration]:

@@ -49,7 +49,7 @@ class Playing:
     @property
     def over(self) -> bool:
         """Whether its workers are done; a finisher may still have to write."""
-        return self.run.session.reason is not None
+        return self.run.session.reason is not None or self.run.stage == "over"
 
     def feed(self) -> None:
         """Put in what its task has for a stream, if it is time."""
@@ -167,6 +167,9 @@ def step(engine: Engine, playing: Sequence[Playing]) -> bool:
 
 
 def record_of(engine: Engine, batch: Batch, playing: Playing) -> Record:
+    if error := playing.run.error:
+        seed = batch.seed + playing.task.number
+        return Record(batch.configuration.name, batch.budget, playing.task.number, seed, error=str(error))
     result = playing.run.session.result(engine.model.name)
     return Record(
         configuration=batch.configuration.name,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
-from weakref import finalize
+from weakref import WeakSet, finalize
 
 if TYPE_CHECKING:
     from hwruntime.batch import Run as RuntimeRun
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     OnEvent = Callable[[Event], object]
 
 T = TypeVar("T")
+
+MOST_EVENTS = 4096  # of an eager run that are not looked at yet: with more it waits for who looks at them
 
 
 class CallbackError(Exception):
@@ -129,16 +131,20 @@ class State(Mapping[str, str]):
 
 
 class Turns:
-    """Who may use an engine: one pass at a time, from whatever thread.
+    """Who may use an engine: one thread at a time. Runs that wait for a pass at the same time share it.
 
-    `left` are runs that nobody holds any more. Their pages are given back when the next one takes its turn, and not
-    by the garbage collector, which may come in the middle of a pass.
+    `eager` runs go along with every pass, whether somebody waits for them or not, as long as not too many of their
+    events are still to be looked at. `left` are runs that nobody holds any more. Their pages are given back when the
+    next one takes its turn, and not by the garbage collector, which may come in the middle of a pass.
     """
 
     def __init__(self, engine: RuntimeEngine) -> None:
         self.engine = engine
         self.left: deque[RuntimeRun] = deque()
-        self._lock = Lock()
+        self.eager: WeakSet[Run] = WeakSet()
+        self._waiting: dict[Run, None] = {}
+        self._lock = Lock()  # of the engine
+        self._list = Lock()  # of who waits
 
     def __enter__(self) -> RuntimeEngine:
         self._lock.acquire()
@@ -148,6 +154,25 @@ class Turns:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+    def make_pass(self, run: Run) -> None:
+        """Make a pass of a run and of all others that wait or are eager, unless another thread has made it already."""
+        with self._list:
+            self._waiting[run] = None
+        with self as engine:
+            with self._list:
+                if run not in self._waiting:
+                    return
+                waiting, self._waiting = self._waiting, {}
+            asked = [each for each in (*waiting, *self.eager - waiting.keys()) if each.begin_pass(each in waiting)]
+            try:
+                engine.step([each.runtime for each in asked])
+            except BaseException:  # in the middle of a pass: none of its runs can go on
+                for each in asked:
+                    each.break_off(whose=run)
+                raise
+            for each in asked:
+                each.end_pass()
 
 
 class Run(Iterator["Event"]):
@@ -163,16 +188,18 @@ class Run(Iterator["Event"]):
     (4, 4)
     """
 
-    def __init__(self, turns: Turns, start: Callable[[RuntimeEngine], RuntimeRun]) -> None:
+    def __init__(self, turns: Turns, start: Callable[[RuntimeEngine], RuntimeRun], eager: bool = False) -> None:
         self._turns = turns
         self._fed: deque[tuple[str, str]] = deque()
         self._cancelled = False
         with turns as engine:
-            self._run = start(engine)
-            self._events = deque(self._run.session.drain())
+            self.runtime = start(engine)
+            self._events = deque(self.runtime.session.drain())
             self._model = engine.model.name
-        self._left = finalize(self, turns.left.append, self._run)
-        self._left.atexit = False
+            self._left = finalize(self, turns.left.append, self.runtime)
+            self._left.atexit = False
+            if eager:
+                turns.eager.add(self)
 
     def __next__(self) -> Event:
         while not self.ready:
@@ -186,23 +213,25 @@ class Run(Iterator["Event"]):
         return bool(self._events)
 
     def step(self) -> bool:
-        """Do one pass; False where there was none to do."""
-        with self._turns as engine:
-            if not self._left.alive:
-                return False
-            try:
-                went_on = self._pass(engine)
-            except BaseException:
-                self._finish(engine)
-                raise
-            if not went_on:
-                self._finish(engine)
-            return went_on or self.ready
+        """Do one pass; False where there was none to do. Raises the error that ends the run."""
+        self.advance()
+        self.runtime.raise_error()
+        return self._left.alive or self.ready
+
+    def advance(self) -> None:
+        """Do one pass, if it has not ended; it may end by an error then."""
+        if self._left.alive:
+            self._turns.make_pass(self)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended; there may be events that have not been looked at."""
+        return not self._left.alive
 
     def feed(self, stream: str, text: str) -> None:
         """Add text to one of the program's streams, before the next pass. Raises `InputError` if it has none such."""
-        if stream not in self._run.session.program.streams:
-            self._run.feed(stream, text)  # raises
+        if stream not in self.runtime.session.program.streams:
+            self.runtime.feed(stream, text)  # raises
         self._fed.append((stream, text))
 
     def cancel(self) -> None:
@@ -211,15 +240,15 @@ class Run(Iterator["Event"]):
 
     def close(self) -> None:
         """End the run now, if it has not ended, and give its part of the cache back."""
-        with self._turns as engine:
-            self._finish(engine)
+        with self._turns:
+            self.end()
         self._events.clear()
 
     @property
     def state(self) -> State:
         """What there is by now."""
         with self._turns:
-            return State(self._run.session.result(self._model))
+            return State(self.runtime.session.result(self._model))
 
     def __enter__(self) -> Run:
         return self
@@ -227,19 +256,41 @@ class Run(Iterator["Event"]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _pass(self, engine: RuntimeEngine) -> bool:
-        while self._fed:
-            self._run.feed(*self._fed.popleft())
-        if self._cancelled:
-            self._run.cancel()
-        went_on = engine.step([self._run])
-        self._events.extend(self._run.session.drain())
-        return went_on
+    def take_events(self) -> list[Event]:
+        """All events that have not been looked at."""
+        events = list(self._events)
+        self._events.clear()
+        return events
 
-    def _finish(self, engine: RuntimeEngine) -> None:
+    # --- For `Turns`, whose turn it is ---
+
+    def begin_pass(self, waited_for: bool) -> bool:
+        """Hand on what was said meanwhile; whether it takes part in the pass."""
+        if self.over or (len(self._events) > MOST_EVENTS and not waited_for):
+            return False
+        while self._fed:
+            self.runtime.feed(*self._fed.popleft())
+        if self._cancelled:
+            self.runtime.cancel()
+        return True
+
+    def end_pass(self) -> None:
+        """Take what happened."""
+        self._events.extend(self.runtime.session.drain())
+        if self.runtime.stage == "over":
+            self.end()
+
+    def break_off(self, whose: Run) -> None:
+        """End it in the middle of a pass that was interrupted, which was made for the run `whose`."""
+        if self is not whose:
+            self.runtime.break_off()
+        self.end()
+
+    def end(self) -> None:
         """Give the run's pages back; once or more often."""
+        self._turns.eager.discard(self)
         if self._left.detach():
-            engine.finish(self._run)
+            self._turns.engine.finish(self.runtime)
 
 
 class AsyncRun:

@@ -95,7 +95,7 @@ def on_model(case: Case, program: Program, engine: Engine) -> tuple[Result, list
         while True:
             feeds = fed(feeds, run.session, run.feed)
             if not engine.step([run]):
-                return run.session.result(engine.model.name), feeds
+                return run.result(engine.model.name), feeds
     finally:
         engine.finish(run)
 

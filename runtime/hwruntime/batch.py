@@ -1,29 +1,61 @@
 """One forward call: the rows of all runs, laid out over the pool, and what comes of them."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from hwruntime.cache import Block as CacheBlock
-from hwruntime.cache import Pool
+from hwruntime.cache import Pool, Stored
 from hwruntime.devices import upload
+from hwruntime.errors import HwError, RunError
 from hwruntime.plan import Block as PlanBlock
 from hwruntime.plan import Piece, Plan, build_plan
 from hwruntime.plan import Row as PlanRow
-from hwruntime.rows import Block, Outcome, Row, whole_row
+from hwruntime.result import Result
+from hwruntime.rows import Block, Edit, Outcome, Pass, Row, whole_row
 from hwruntime.sampler import sample
 from hwruntime.session import Session
+
+Stage = Literal["new", "here", "away", "over"]  # `new` and `away` ones have no pages and wait for some
+
+
+@dataclass(eq=False)
+class Todo:
+    """What is left of a pass of one run: edits of the cache, then rows."""
+
+    edits: deque[Edit]
+    rows: tuple[Row, ...]
+
+    @classmethod
+    def of(cls, now: Pass) -> "Todo":
+        return cls(deque(now.edits), now.rows)
 
 
 @dataclass(eq=False)
 class Run:
-    """One execution of a program: its session, and where the pool holds its blocks."""
+    """One execution of a program: its session, and where the pool holds its blocks.
+
+    `number`: a run that began later has a larger one. `away`: its K/V while it has no pages, and of how many tokens
+    they are. `now`: the pass that it has begun. `error`: what ended it, if it was one.
+    """
 
     session: Session
+    number: int = 0
     blocks: dict[Block, CacheBlock] = field(default_factory=dict)
+    stage: Stage = "new"
+    away: dict[Block, tuple[int, Stored]] = field(default_factory=dict)
+    now: Todo | None = None
+    error: HwError | None = None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Those of the pass that it has begun."""
+        return self.now.rows if self.now else ()
 
     def held(self, block: Block) -> CacheBlock:
         """The block in the pool that holds a block of the session's."""
@@ -36,6 +68,20 @@ class Run:
     def cancel(self) -> None:
         """End the run after the pass that is under way."""
         self.session.stop("cancelled")
+        self.now = None
+
+    def result(self, model: str) -> Result:
+        """What there is now. Raises the error that ended the run."""
+        self.raise_error()
+        return self.session.result(model)
+
+    def break_off(self) -> None:
+        """Say that a pass of it was left in the middle, because of another run."""
+        self.error = RunError("the run shared a pass with others, and that was interrupted")
+
+    def raise_error(self) -> None:
+        if self.error:
+            raise self.error
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ K/V of a token are stored once, at block-local positions, however many workers r
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from hwruntime.errors import RunError
+from hwruntime.errors import PoolFull, RunError
 
+Stored = Mapping[int, tuple[Tensor, Tensor]]  # by layer: keys and values [kv heads, tokens, head dim], as the cache has
 PAGE_SIZE = 16  # tokens
 FIRST_CAPACITY = 256  # pages of a pool that grows on demand
 
@@ -58,6 +59,10 @@ class Pool:
     def fits(self, lengths: list[int]) -> bool:
         """Whether an empty pool of this size could hold blocks of these lengths at once."""
         return self.grows or sum(-(-n // self.page_size) for n in lengths) <= len(self._taken)
+
+    def free_for(self, lengths: list[int]) -> bool:
+        """Whether there is room now for new blocks of these lengths."""
+        return self.grows or sum(-(-n // self.page_size) for n in lengths) <= self._free
 
     def has_room(self, blocks: Sequence[Block], tokens: int) -> bool:
         """Whether each of these blocks can be extended by so many tokens without the pool growing for it."""
@@ -130,8 +135,8 @@ class Pool:
         return start if start == 0 else (start + end) // 2
 
 
-def too_small(need: int, capacity: int) -> RunError:
-    return RunError(f"the run needs {need} tokens of cache, the pool has {capacity}: raise kv_tokens")
+def too_small(need: int, capacity: int) -> PoolFull:
+    return PoolFull(f"the run needs {need} tokens of cache, the pool has {capacity}: raise kv_tokens")
 
 
 class Storage:
@@ -157,6 +162,10 @@ class Storage:
         k, v = self.sized(index, len(keys), shapes[0].shape[-1], shapes[1].shape[-1], keys.dtype, keys.device)
         for stored, new in ((k, keys), (v, values)):
             put(stored[..., : new.shape[-1]], slots, new)
+
+    def read(self, slots: Tensor) -> Stored:
+        """A copy of what all layers have at `slots` [tokens]."""
+        return {index: (k[:, slots], v[:, slots]) for index, (k, v) in sorted(self._layers.items())}
 
     def move(self, source: Tensor, target: Tensor, rotate: Callable[[int, Tensor], Tensor]) -> None:
         """Copy every layer's K/V from `source` to `target` slots [tokens]; keys go through `rotate(layer, keys)`."""

@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from hwruntime.devices import DTYPES, find_device, find_dtype
 from hwruntime.errors import ModelError
 from hwruntime.families import refuse
+from hwruntime.kept import Files
 from hwruntime.model_tokenizer import ModelTokenizer
 from hwruntime.quantized import check_weights, quantize
 from hwruntime.quiet import quiet
@@ -19,7 +20,8 @@ from hwruntime.source import find_source
 class Checkpoint:
     """A loaded model, still with its own attention.
 
-    `context`: its longest view, in tokens; `why`: a line for each choice that was made, for `-v`.
+    `context`: its longest view, in tokens; `why`: a line for each choice that was made, for `-v`. `files`: those that
+    it was loaded from; None for a model that was made in memory. `weights`: as `quantized.WEIGHTS` has them.
     """
 
     name: str
@@ -27,6 +29,8 @@ class Checkpoint:
     tokenizer: ModelTokenizer
     context: int
     why: list[str]
+    files: Files | None = None
+    weights: str = "auto"
 
 
 def open_checkpoint(
@@ -49,9 +53,10 @@ def open_checkpoint(
         tokenizer = source.tokenizer(cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings)
     used = str(model.dtype).removeprefix("torch.")
     why = [f"device: {chosen}, {'asked for' if device != 'auto' else 'the best one here'}", f"dtype: {used}", *why]
-    why += quantize(model, weights)
+    files = source.files()
+    why += quantize(model, weights, files)
     ends = _end_tokens(model, tokenizer)
-    return Checkpoint(name, model, ModelTokenizer(tokenizer, ends), context, [*why, context_why])
+    return Checkpoint(name, model, ModelTokenizer(tokenizer, ends), context, [*why, context_why], files, weights)
 
 
 def open_tokenizer(name: str, trust_remote_code: bool = False) -> tuple[ModelTokenizer, int]:

@@ -1,19 +1,20 @@
 """The engine: runs of programs on one model. A step is three calls: plan, forward, sample."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, Unpack
 
 from torch import Tensor
 
-from hwruntime.batch import Batch, Foresight, Placed, Run, foresee, lay_out, outcomes
+from hwruntime.batch import Batch, Foresight, Placed, Run, Todo, foresee, lay_out, outcomes
 from hwruntime.cache import Block as CacheBlock
-from hwruntime.cache import Pool, too_small
-from hwruntime.errors import RunError
+from hwruntime.cache import Pool, Stored, too_small
+from hwruntime.errors import HwError, PoolFull
+from hwruntime.openings import Opening, Openings
 from hwruntime.plan import Plan
 from hwruntime.program import Program, Value
 from hwruntime.result import Event, Progress, Result
-from hwruntime.rows import Block, ClearBlock, Edit, MoveBlock, Row, whole_row
+from hwruntime.room import Room
+from hwruntime.rows import ClearBlock, Edit, MoveBlock, Outcome, Row, whole_row
 from hwruntime.session import RunOptions, Session
 from hwruntime.tokenizer import Tokenizer
 
@@ -47,6 +48,12 @@ class LanguageModel(Protocol):
     def move(self, source: list[int], target: list[int], by: int) -> None:
         """Copy K/V from slots to slots, the keys rotated on by `by` positions."""
 
+    def read(self, slots: list[int]) -> Stored:
+        """A copy of the K/V at slots, in the host's memory."""
+
+    def write(self, stored: Stored, slots: list[int]) -> None:
+        """Put K/V that were read into the cache, at any slots."""
+
     def expect(self, workers: int, tokens: int) -> None:
         """Told while the pool is empty: how many workers the coming run has, and the tokens of a typical view."""
 
@@ -55,40 +62,16 @@ class LanguageModel(Protocol):
         plan need not do it again; it may also never come."""
 
 
-@dataclass
-class Shared:
-    """Constants that several runs have in common: encoded once, kept while a run uses them."""
-
-    _blocks: dict[tuple[int, ...], CacheBlock] = field(default_factory=dict)
-    _users: dict[Block, tuple[int, ...]] = field(default_factory=dict)
-
-    def take(self, user: Block, tokens: tuple[int, ...]) -> CacheBlock | None:
-        if tokens in self._blocks:
-            self._users[user] = tokens
-        return self._blocks.get(tokens)
-
-    def add(self, user: Block, tokens: tuple[int, ...], block: CacheBlock) -> None:
-        self._blocks[tokens] = block
-        self._users[user] = tokens
-
-    def release(self, user: Block) -> bool:
-        """Whether the user's block is still in use by others."""
-        tokens = self._users.pop(user, None)
-        if tokens is None:
-            return False
-        used = tokens in self._users.values()
-        if not used:
-            del self._blocks[tokens]
-        return used
-
-
 class Engine:
-    """Runs programs on a model; many runs can be under way at once and share the passes."""
+    """Runs programs on a model; many runs can be under way at once and share the passes. `openings`: encoded ones that
+    are kept on disk."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, openings: Openings | None = None) -> None:
         self.model = model
+        self._openings = openings
         self._pool = model.pool
-        self._shared = Shared()
+        self._room = Room(model)
+        self._begun = 0
         self._foresight: Foresight | None = None
 
     def run(
@@ -109,7 +92,7 @@ class Engine:
             run.cancel()
         finally:
             self.finish(run)
-        return run.session.result(self.model.name)
+        return run.result(self.model.name)
 
     def stream(self, program: Program, inputs: Mapping[str, Value], **options: Unpack[RunOptions]) -> Iterator[Event]:
         """The events of a run as they happen."""
@@ -118,65 +101,134 @@ class Engine:
             yield from run.session.drain()
             while self.step([run]):
                 yield from run.session.drain()
+            run.raise_error()
         finally:
             self.finish(run)
 
     def start(self, program: Program, inputs: Mapping[str, Value], **options: Unpack[RunOptions]) -> Run:
-        """Begin a run: check that it fits, and encode its constants. It goes on with `step`, and needs `finish`."""
+        """Begin a run: check that it fits, and encode its constants, if there is room now. It goes on with `step`, and
+        its pages are free once it has ended; `finish` ends it early. Raises `InputError`, `RunError`."""
         session = Session(program, inputs, self.model.tokenizer, context=self.model.context, **options)
-        if not self._pool.fits(session.block_lengths()):
-            raise too_small(sum(session.block_lengths()), self._pool.capacity)
-        if not self._pool.used:
-            self.model.expect(*session.usual_load())
-        run = Run(session)
+        lengths = session.block_lengths()
+        if not self._pool.fits(lengths):
+            raise too_small(sum(lengths), self._pool.capacity)
+        self._begun += 1
+        run = Run(session, self._begun)
+        self._room.runs.append(run)
         try:
-            for row in session.openings:
-                self._encode(run, row)
+            if self._pool.free_for(session.opening_lengths()):
+                self._bring_in(run)
         except BaseException:
             self.finish(run)
             raise
         return run
 
     def step(self, runs: Sequence[Run]) -> bool:
-        """One pass of all these runs; whether any of them went on."""
-        passes = [(run, run.session.next_pass()) for run in runs]
-        for run, now in passes:
-            self._carry_out(run, now.edits)
-        batch = self._plan([(run, row) for run, now in passes for row in now.rows])
-        if not batch.rows:
-            return False
-        logits = self._forward(batch)
-        self._sample(batch, logits)
-        return True
+        """One pass of all these runs; whether any is left that goes on. One that there is no room for waits until there
+        is; one that fails ends alone (`Run.error`)."""
+        asked = sorted((run for run in runs if run.stage != "over"), key=lambda run: run.number)
+        self._room.asked = asked
+        ready: list[Run] = []
+        for run in asked:
+            if self._made_ready(run, alone=not ready):
+                ready.append(run)
+        batch = self._plan(ready)
+        if batch.rows:
+            logits = self._forward(batch)
+            self._sample(batch, logits)
+        return any(run.stage != "over" for run in asked)
 
     def finish(self, run: Run) -> None:
-        """Give a run's pages back; once or more often."""
-        for block, held in run.blocks.items():
-            if not self._shared.release(block):
-                self._pool.clear(held)
-        run.blocks.clear()
+        """End a run here: its pages are free. Once or more often."""
+        self._room.release(run)
+        run.stage = "over"
+
+    def forget(self) -> None:
+        """Give back the pages of constants that no run uses now; they would be kept for a run that has the same."""
+        while self._room.drop_constant():
+            pass
 
     def progress(self, run: Run) -> Progress:
         """How far a run is, and how full the cache."""
         session = run.session
         return Progress(session.passes, session.budget, session.sampled, self._pool.used, self._pool.capacity)
 
+    # --- Getting ready ---
+
+    def _made_ready(self, run: Run, alone: bool) -> bool:
+        """Bring a run to where its rows can be laid out; whether it has any. `alone`: no older run is in this pass, so
+        nobody will make more room for it than there is."""
+        try:
+            if run.stage != "here":
+                self._bring_in(run)
+            now = run.now = run.now or Todo.of(run.session.next_pass())
+            while now.edits:
+                self._carry_out(run, now.edits[0])
+                now.edits.popleft()
+        except PoolFull:
+            self._wait(run, alone)
+            return False
+        except HwError as error:
+            self._fail(run, error)
+            return False
+        if not now.rows:
+            self.finish(run)
+        return bool(now.rows)
+
+    def _bring_in(self, run: Run) -> None:
+        """Encode a run's constants, or give a suspended one what it had. Raises `PoolFull`."""
+        if not self._pool.used:
+            self.model.expect(*run.session.usual_load())
+        try:
+            for row in run.session.openings:
+                if run.stage == "new" or sharable(row):
+                    self._encode(run, row)
+            self._room.bring_back(run)
+        except PoolFull:
+            self._room.free(run)
+            raise
+        run.stage = "here"
+
+    def _wait(self, run: Run, alone: bool) -> None:
+        """What becomes of a run that there is no room for."""
+        if alone:
+            run.session.stop("cache")
+            self.finish(run)
+        elif run.stage == "here":
+            self._room.suspend(run)
+
+    def _fail(self, run: Run, error: HwError) -> None:
+        run.error = error
+        self.finish(run)
+
     # --- The three calls ---
 
-    def _plan(self, rows: Sequence[tuple[Run, Row]]) -> Batch:
-        """Make room for the rows' tokens and lay the pass out, unless it has been foreseen. A run that the pool has no
-        room for ends here."""
+    def _plan(self, runs: Sequence[Run]) -> Batch:
+        """Make room for the tokens of the runs' rows, of the oldest run first, and lay the pass out, unless it has been
+        foreseen."""
+        rows = [(run, row) for run in runs for row in run.rows]
         foresight = self._foresight if self._foresight and self._foresight.holds(rows, self._pool) else None
         placed: list[Placed] = []
-        for run, row in rows:
-            if run.session.reason == "cache":
+        for run in runs:
+            if run.stage != "here":  # it has made room for an older one
                 continue
             try:
-                placed.append(Placed(run, row, self._pool.extend(run.held(row.block), len(row.tokens))))
-            except RunError:
-                run.session.stop("cache")
-        placed = [p for p in placed if p.run.session.reason != "cache"]
+                placed += self._place(run)
+            except PoolFull:
+                self._wait(run, alone=not placed)
         return foresight.filled(placed) if foresight else lay_out(placed, self._pool)
+
+    def _place(self, run: Run) -> list[Placed]:
+        """Make room for the tokens of a run's rows; for none of them where it raises `PoolFull`."""
+        placed: list[Placed] = []
+        try:
+            for row in run.rows:
+                placed.append(Placed(run, row, self._room.extend(run, run.held(row.block), len(row.tokens))))
+        except PoolFull:
+            for each in placed:
+                self._pool.shrink(run.held(each.row.block), len(each.row.tokens))
+            raise
+        return placed
 
     def _forward(self, batch: Batch) -> Tensor:
         """Logits for the rows that want something, in their order: [rows, vocabulary]. While a GPU is at them, the pass
@@ -190,47 +242,72 @@ class Engine:
     def _sample(self, batch: Batch, logits: Tensor) -> None:
         """Sample, and tell every run what came of its rows."""
         came = outcomes(batch, logits)
-        for run in dict.fromkeys(p.run for p in batch.rows):
-            run.session.advance([came[p.row] for p in batch.rows if p.run is run])
+        of_run: dict[Run, list[Outcome]] = {}
+        for placed in batch.rows:
+            of_run.setdefault(placed.run, []).append(came[placed.row])
+        for run, own in of_run.items():
+            run.now = None
+            try:
+                run.session.advance(own)
+            except HwError as error:
+                self._fail(run, error)
 
     # --- The cache ---
 
     def _encode(self, run: Run, row: Row) -> None:
-        """Encode a constant, in chunks; one that stands alone is shared with all runs that have the same."""
-        sharable = row.block.kind == "constant" and len(row.view) == 1
-        shared = self._shared.take(row.block, row.tokens) if sharable else None
+        """Encode a constant, in chunks; one that stands alone is shared with all runs that have the same. Raises
+        `PoolFull`."""
+        shared = self._room.constants.take(row.block, row.tokens) if sharable(row) else None
         if shared is not None:
             run.blocks[row.block] = shared
             return
+        if self._openings is None or not sharable(row):
+            self._encode_chunks(run, row)
+        else:
+            self._encode_kept(run, row, self._openings)
+        if sharable(row):
+            self._room.constants.add(row.block, row.tokens, run.blocks[row.block])
+
+    def _encode_kept(self, run: Run, row: Row, openings: Openings) -> None:
+        """Take an opening from disk if it is there, else encode it and leave it there. Raises `PoolFull`."""
+        opening = Opening(row.tokens, CHUNK)
+        stored = openings.find(opening)
+        if stored is None:
+            self._encode_chunks(run, row)
+            openings.keep(opening, self._slots(run.held(row.block)))
+        else:
+            for start in range(0, len(row.tokens), CHUNK):  # as if encoded: so it gets the very same pages
+                self._room.extend(run, run.held(row.block), len(row.tokens[start : start + CHUNK]))
+            openings.restore(stored, self._slots(run.held(row.block)))
+
+    def _encode_chunks(self, run: Run, row: Row) -> None:
         for start in range(0, len(row.tokens), CHUNK):
             chunk = whole_row(row.writer, row.view, row.tokens[start : start + CHUNK])
-            batch = self._plan([(run, chunk)])
-            if not batch.rows:
-                need, used = sum(run.session.block_lengths()), self._pool.used
-                raise too_small(used + need, self._pool.capacity)
-            self._forward(batch)
-        if sharable:
-            self._shared.add(row.block, row.tokens, run.blocks[row.block])
+            positions = self._room.extend(run, run.held(chunk.block), len(chunk.tokens))
+            self._forward(lay_out([Placed(run, chunk, positions)], self._pool))
 
-    def _carry_out(self, run: Run, edits: Sequence[Edit]) -> None:
-        """Move and clear blocks. A run that the pool has no room for ends here."""
-        for edit in edits:
-            match edit:
-                case ClearBlock(block=block):
-                    self._pool.clear(run.held(block))
-                case MoveBlock(source=source, target=target):
-                    try:
-                        self._move(run.held(source), run.held(target))
-                    except RunError:
-                        run.session.stop("cache")
-                        return
+    def _slots(self, block: CacheBlock) -> list[int]:
+        return self._pool.slots(block, range(block.length))
 
-    def _move(self, source: CacheBlock, target: CacheBlock) -> None:
+    def _carry_out(self, run: Run, edit: Edit) -> None:
+        """Move or clear a block. Raises `PoolFull`, with nothing moved."""
+        match edit:
+            case ClearBlock(block=block):
+                self._pool.clear(run.held(block))
+            case MoveBlock(source=source, target=target):
+                self._move(run, run.held(source), run.held(target))
+
+    def _move(self, run: Run, source: CacheBlock, target: CacheBlock) -> None:
         """Append `source` to `target`, keys rotated on by the length that `target` had (rule 4)."""
         by = target.length
         if by == 0:  # nothing to rotate by: hand the pages over
             self._pool.hand_over(source, target)
             return
-        positions = self._pool.extend(target, source.length)
-        self.model.move(self._pool.slots(source, range(source.length)), self._pool.slots(target, positions), by)
+        positions = self._room.extend(run, target, source.length)
+        self.model.move(self._slots(source), self._pool.slots(target, positions), by)
         self._pool.clear(source)
+
+
+def sharable(row: Row) -> bool:
+    """Whether a constant is encoded alone, so that its K/V are the same for all who have its text."""
+    return row.block.kind == "constant" and len(row.view) == 1

@@ -38,3 +38,7 @@ class InputError(HwError):
 
 class RunError(HwError):
     code = "HW540"
+
+
+class PoolFull(RunError):
+    """There are not enough free pages in the cache."""

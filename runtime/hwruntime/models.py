@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hwruntime.attention import Choice, ModelShape, Static, choose
-from hwruntime.cache import Pool, Storage
+from hwruntime.cache import Pool, Storage, Stored
 from hwruntime.checkpoint import Checkpoint, open_checkpoint
 from hwruntime.devices import find_kv_dtype, upload
 from hwruntime.errors import ModelError
@@ -35,7 +35,8 @@ FORWARD_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, LookupErr
 class Model:
     """One loaded model and its pool of K/V.
 
-    `context`: positions that a view may have; `why`: one line for each choice that was made, for `-v`.
+    `context`: positions that a view may have; `why`: one line for each choice that was made, for `-v`. `files`,
+    `weights` and `kv_dtype`: what it was made of.
     """
 
     _begun: Plan | None  # the plan that the executor has, and what that was padded to
@@ -61,6 +62,9 @@ class Model:
         self.device = str(self.hf.device)
         self.dtype = str(self.hf.dtype).removeprefix("torch.")
         self.why = list(checkpoint.why)
+        self.files = checkpoint.files
+        self.weights = checkpoint.weights
+        self.kv_dtype = kv_dtype
         stored = find_kv_dtype(kv_dtype)
 
         self._recorder: Recorder | None = None  # the self-test runs without
@@ -170,6 +174,18 @@ class Model:
             return keys if rotation is None else rotation.apply(keys.transpose(0, 1), tables[rotation]).transpose(0, 1)
 
         self._storage.move(self._row(source)[0], self._row(target)[0], rotate)
+
+    @torch.no_grad()
+    def read(self, slots: list[int]) -> Stored:
+        """A copy of the K/V at `slots` [T], in the host's memory."""
+        return {layer: (k.cpu(), v.cpu()) for layer, (k, v) in self._storage.read(self._row(slots)[0]).items()}
+
+    @torch.no_grad()
+    def write(self, stored: Stored, slots: list[int]) -> None:
+        """Put what `read` has given, here or of a model like this one, into the cache at `slots` [T]."""
+        where = self._row(slots)[0]
+        for layer, (keys, values) in stored.items():
+            self._storage.write(layer, where, keys.to(self.hf.device), values.to(self.hf.device))
 
     def _take_over(self, attention: str | Choice) -> None:
         """Put our attention in the place of the model's, and see that nothing else changes."""

@@ -84,6 +84,11 @@ class Plan:
     def requests(self) -> int:
         return len(self.causal)
 
+    @property
+    def reads(self) -> int:
+        """Stored tokens that the pass reads in a layer: each as often as requests hold it."""
+        return sum(map(self.kv_length, range(self.requests)))
+
     def kv_length(self, request: int) -> int:
         """Tokens of a request's block that its queries see."""
         pages = self.kv_indptr[request + 1] - self.kv_indptr[request]

@@ -215,8 +215,13 @@ class Session:
 
     def block_lengths(self) -> list[int]:
         """How long the run's blocks get if every worker writes a token a pass until the budget ends."""
-        constants = [len(row.tokens) for row in self.openings]
-        return constants + [len(worker.pending) + self.budget for worker in self._workers]
+        constants, workers = len(self.openings), len(self._workers)
+        grown = [0] * constants + [self.budget] * workers
+        return [length + more for length, more in zip(self.opening_lengths(), grown, strict=True)]
+
+    def opening_lengths(self) -> list[int]:
+        """How long the run's blocks are before its second pass."""
+        return [len(row.tokens) for row in self.openings] + [len(worker.pending) for worker in self._workers]
 
     def usual_load(self) -> tuple[int, int]:
         """How many workers the run has, and the tokens of all its blocks half-way through the budget."""

@@ -31,6 +31,7 @@ from transformers.utils.import_utils import is_accelerate_available
 
 from hwruntime.errors import ModelError
 from hwruntime.intercept import PLAIN
+from hwruntime.kept import Files
 
 TINY = "tiny"  # the embedded model
 HELP = {
@@ -117,6 +118,19 @@ class Source:
                 cast(torch.nn.Module, model).to(device)
         unused = len(report["unexpected_keys"])
         return model, [f"weights: {unused} tensors of the files are not used by the model"] if unused else []
+
+    def files(self) -> Files | None:
+        """The files of a model that has been loaded; None where the hub's client has kept none."""
+        if Path(self.place).is_dir():
+            return Files(Path(self.place))
+        found = cached_file(
+            self.place,
+            "config.json",
+            local_files_only=True,  # of what is here, the last that was loaded
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return Files(Path(found).parent) if found else None
 
     def _refuse_pickles(self) -> None:
         folder = Path(self.place)

@@ -59,8 +59,27 @@ def test_batches_have_a_progress_bar(engine, capsys):
     results = engine.run_batch(program, inputs, progress_bar=True)
     assert ["85" in (results[0].answer or ""), "1259" in (results[1].answer or "")] == [True, True]
     assert "100%" in capsys.readouterr().out
-    with pytest.raises(InputError):
-        engine.run_batch(program, [{"nope": 1}])
+
+
+def test_a_run_of_a_batch_fails_alone(engine):
+    program = hw.load(ROOT / "programs" / "sums.hw")
+    with pytest.raises(
+        hw.BatchError, match="1 of 3 runs failed; input 1: program `sums` has no parameter `nope`"
+    ) as caught:
+        engine.run_batch(program, [{"problems": "1) 47+38"}, {"nope": 1}, {"problems": "1) sort 5291"}], seed=3)
+    first, failed, last = caught.value.results
+    assert isinstance(failed, InputError)
+    assert [first.seed, last.seed] == [3, 5]
+    assert ("85" in first["done"], "1259" in last["done"]) == (True, True)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_a_batch_is_what_its_runs_are_alone(engine, most):
+    program = hw.load(ROOT / "programs" / "sums.hw")
+    inputs = [{"problems": f"1) {a}+{b}\n2) sort {a}{b}\n", "n": 1 + a % 3} for a, b in ((47, 38), (11, 92), (58, 67))]
+    assert engine.run_batch(program, inputs, max_concurrency=most) == [
+        engine.run(program, each, seed=seed) for seed, each in enumerate(inputs)
+    ]
 
 
 def test_importing_the_api_imports_no_torch():

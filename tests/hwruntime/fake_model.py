@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hwruntime.cache import Pool
+from hwruntime.cache import Pool, Stored
 from hwruntime.plan import Plan
 from hwruntime.scripted import END, WordTokenizer
 
@@ -61,8 +61,66 @@ class FakeModel:
     def move(self, source: list[int], target: list[int], by: int) -> None:
         self.calls.append((source, target, by))
 
+    def read(self, slots: list[int]) -> Stored:
+        self.calls.append(("read", slots))
+        return {}
+
+    def write(self, stored: Stored, slots: list[int]) -> None:
+        self.calls.append(("write", slots))
+
     def expect(self, workers: int, tokens: int) -> None:
         pass
 
     def prepare(self, plan: Plan, slots: list[int]) -> None:
         self.prepared = plan
+
+
+class Remembering(FakeModel):
+    """What it says follows from the texts of the views alone, wherever the pool has them: it remembers at every slot
+    what a token is and what that token saw."""
+
+    def __init__(self, pool: Pool, ends: float = 0.02) -> None:
+        super().__init__(pool, ends)
+        self.plans: list[Plan] = []
+        self._memory: dict[int, int] = {}
+
+    def forward(self, tokens: Sequence[int], plan: Plan, slots: list[int], wanted: Sequence[int]) -> Tensor:
+        self.plans.append(plan)
+        texts = [self.tokenizer.decode([token]) for token in tokens]  # ids depend on what was met before
+        self._memory.update((slot, zlib.crc32(text.encode())) for slot, text in zip(slots, texts, strict=True))
+        saw = [self._seen(plan, query) for query in range(len(tokens))]
+        self._memory.update((slot, zlib.crc32(repr(view).encode())) for slot, view in zip(slots, saw, strict=True))
+        logits = torch.empty(len(wanted), VOCABULARY)
+        letters = [self.tokenizer.encode(letter)[0] for letter in LETTERS]
+        for row, query in enumerate(wanted):
+            random = torch.Generator().manual_seed(zlib.crc32(repr((saw[query], "says")).encode()))
+            logits[row] = torch.rand(VOCABULARY, generator=random)
+            logits[row, letters] += 1
+            logits[row, END] += 2 if torch.rand(1, generator=random) < self.ends else -1
+        return logits
+
+    def move(self, source: list[int], target: list[int], by: int) -> None:
+        self._memory.update({to: self._memory[at] for at, to in zip(source, target, strict=True)})
+
+    def read(self, slots: list[int]) -> Stored:
+        taken = torch.tensor([self._memory.pop(slot) for slot in slots])  # nobody may read them there again
+        return {0: (taken, taken)}
+
+    def write(self, stored: Stored, slots: list[int]) -> None:
+        self._memory.update(zip(slots, stored[0][0].tolist(), strict=True))
+
+    def _seen(self, plan: Plan, query: int) -> list[list[int]]:
+        """What is remembered of the blocks that a query token sees, in the order of its view."""
+        blocks = []
+        for request in range(plan.requests):
+            gathered = range(plan.qo_indptr[request], plan.qo_indptr[request + 1])
+            for place, g in enumerate(gathered):
+                if plan.rows[g] == query:
+                    length = plan.kv_length(request) - (len(gathered) - 1 - place) * plan.causal[request]
+                    blocks.append((plan.positions[g], self._block(plan, request, length)))
+        return [block for _, block in sorted(blocks, key=lambda block: -block[0])]
+
+    def _block(self, plan: Plan, request: int, length: int) -> list[int]:
+        pages = plan.kv_indices[plan.kv_indptr[request] : plan.kv_indptr[request + 1]]
+        slots = [page * plan.page_size + place for page in pages for place in range(plan.page_size)]
+        return [self._memory[slot] for slot in slots[:length]]

@@ -1,6 +1,7 @@
 """Weights of 8 and 4 bits."""
 
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,11 +12,20 @@ import hwlang as hw
 from hwlang.evaluation.problems import opening
 from hwruntime.cache import Block
 from hwruntime.errors import DeviceError
+from hwruntime.kept import Files
 from hwruntime.models import Model
 from hwruntime.plan import Block as PlanBlock
 from hwruntime.plan import Piece, Row, build_plan
-from hwruntime.quantized import GROUP, Int4, Int8, Quantized, check_weights, quantize
+from hwruntime.quantized import GROUP, Int4, Int8, Quantized, cache_folder, check_weights, quantize
 from tests.hwruntime.models_for_tests import QWEN, Family, random_model
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch) -> Path:
+    """Where conversions are kept: not among the user's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    return tmp_path / "caches" / "hwlang" / "weights"
+
 
 SIZES = [(128, 256), (896, 4864), (64, 48)]  # in, out
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -118,3 +128,100 @@ def test_unknown_weights_are_told_before_anything_is_loaded():
 def test_weights_of_few_bits_are_for_a_cpu():
     with pytest.raises(DeviceError, match="are for a CPU, the model is on cuda"):
         check_weights("int4", torch.device("cuda"))
+
+
+# --- What is kept of conversions ---
+
+
+def told(model: Model) -> list[str]:
+    """What is said of the weights, but for how many layers there are."""
+    return [line.removeprefix("weights: ") for line in model.why if line.startswith("weights: ")][1:]
+
+
+def buffers(model: Model) -> dict[str, torch.Tensor]:
+    return {name: buffer for name, buffer in model.hf.named_buffers() if "inv_freq" not in name}
+
+
+def alike(model: Model, other: Model) -> bool:
+    """Bit by bit."""
+    mine, its = buffers(model), buffers(other)
+    tokens = list(range(3, 40))
+    return mine.keys() == its.keys() and all(torch.equal(mine[name], its[name]) for name in mine) and torch.equal(
+        logits(model, tokens), logits(other, tokens)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_a_conversion_is_kept_and_read_from_there(weights, dtype, caches, monkeypatch):
+    first = Model.load(str(QWEN), weights=weights, dtype=dtype)
+    (path,) = caches.iterdir()
+    assert told(first) == [f"converted once, kept in {path}"]
+    for kind in (Int8, Int4):
+        monkeypatch.setattr(kind, "converted", None)
+    second = Model.load(str(QWEN), weights=weights, dtype=dtype)
+    assert told(second) == [f"from {path}"]
+    path.unlink()
+    assert alike(first, second)
+
+
+def test_another_kind_dtype_model_or_machine_is_kept_by_itself(caches, folder, monkeypatch):
+    for options in ({"weights": "int8"}, {"weights": "int4"}, {"weights": "int8", "dtype": "bfloat16"}):
+        Model.load(str(QWEN), **{"dtype": "float32", **options})
+    assert len(list(caches.iterdir())) == 3
+    Model.load(str(folder), weights="int8", dtype="float32")  # a copy of the same files
+    assert len(list(caches.iterdir())) == 3
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-100] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    changed = Model.load(str(folder), weights="int8", dtype="float32")
+    assert told(changed)[0].startswith("converted once")
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX1024")
+    assert told(Model.load(str(folder), weights="int8", dtype="float32"))[0].startswith("converted once")
+    assert len(list(caches.iterdir())) == 5
+
+
+@pytest.mark.parametrize("how", ["cut off", "another's"])
+def test_a_file_that_cannot_be_used_is_told_and_replaced(how, caches):
+    first = Model.load(str(QWEN), weights="int8", dtype="float32")
+    (path,) = caches.iterdir()
+    if how == "cut off":
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        Model.load(str(QWEN), weights="int4", dtype="float32")
+        next(each for each in caches.iterdir() if each != path).rename(path)
+    again = Model.load(str(QWEN), weights="int8", dtype="float32")
+    reason = "cannot be read: " if how == "cut off" else "is of something else: it has another weights"
+    assert told(again)[0].startswith(f"`{path}` {reason}")
+    assert told(again)[1:] == [f"converted once, kept in {path}"]
+    assert told(Model.load(str(QWEN), weights="int8", dtype="float32")) == [f"from {path}"]
+    assert alike(first, again)
+
+
+def test_a_cache_folder_that_cannot_be_written_is_told(caches):
+    caches.parent.parent.mkdir()
+    caches.parent.touch()  # a file
+    model = Model.load(str(QWEN), weights="int8", dtype="float32")
+    (line,) = told(model)
+    assert line.startswith(f"converted, and not kept: `{caches}")
+    assert "cannot be written" in line
+
+
+def test_a_model_in_memory_is_not_kept(caches):
+    quantize(random_model(Family("llama").config()), "int8")
+    assert not caches.exists()
+
+
+def test_a_model_with_nothing_to_convert_is_not_kept(caches):
+    model = random_model(Family("llama").config(hidden_size=72, intermediate_size=72, head_dim=18))
+    assert quantize(model, "int8", Files(QWEN)) == ["weights: int8, 0 linear layers; 29 are as they were"]
+    assert not caches.exists()
+
+
+@pytest.mark.parametrize("value", [None, "", "not/absolute"])
+def test_without_a_folder_for_caches_it_is_the_users(value, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    if value is not None:
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+    assert cache_folder() == tmp_path / ".cache" / "hwlang" / "weights"

@@ -10,8 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
+import hwruntime.tiny
 from hwruntime.errors import ModelError
+from hwruntime.kept import Files
 from hwruntime.models import Model
+from hwruntime.source import find_source
 from tests.hwruntime.models_for_tests import QWEN, configure
 
 WEIGHTS = "model.safetensors"
@@ -193,6 +196,21 @@ def test_a_hub_that_cannot_be_reached(name, monkeypatch):
     error = refusal(name)
     assert error.message.startswith(f"cannot load the configuration of `{name}` of the Hugging Face hub: ")
     assert "folder" in str(error.help)
+
+
+def test_files_of_a_model_of_the_hub_are_those_of_the_snapshot_that_is_here(folder, tmp_path, monkeypatch):
+    hub = tmp_path / "hub" / "models--ann--small"
+    (hub / "refs").mkdir(parents=True)
+    (hub / "refs" / "main").write_text("0123abcd")
+    (hub / "snapshots").mkdir()
+    folder.rename(hub / "snapshots" / "0123abcd")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("hwruntime.source._offline", lambda: True)
+    files = find_source("ann/small", False).files()
+    assert files == Files(hub / "snapshots" / "0123abcd")
+    assert files.digest == Files(QWEN).digest
+    assert find_source("ann/other", False).files() is None
+    assert find_source("tiny", False).files() == Files(Path(hwruntime.tiny.__file__).parent)
 
 
 @pytest.mark.parametrize("name", ["./none", "../none", "/none/there", "~/none-there", "a/b/c"])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hwruntime.attention import Choice, Executor, ModelShape, choose
-from hwruntime.cache import Pool, Storage
+from hwruntime.cache import Pool, Storage, Stored
 from hwruntime.checkpoint import Checkpoint
 from hwruntime.engine import Engine
 from hwruntime.errors import InputError
@@ -63,6 +63,12 @@ class Filled:
     def move(self, source: list[int], target: list[int], by: int) -> None:
         self.model.move(source, target, by)
 
+    def read(self, slots: list[int]) -> Stored:
+        return self.model.read(slots)
+
+    def write(self, stored: Stored, slots: list[int]) -> None:
+        self.model.write(stored, slots)
+
     def expect(self, workers: int, tokens: int) -> None:
         self.model.expect(workers, tokens)
 
@@ -98,3 +104,4 @@ class Scene:
 
     def close(self) -> None:
         self._engine.finish(self._run)
+        self._engine.forget()

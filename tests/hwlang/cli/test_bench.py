@@ -84,6 +84,7 @@ def test_a_model_of_a_folder_in_two_dtypes(capsys):
         (["--shape", "small", "--plot", "a.gif"], "a plot is written as"),
         (["--shape", "small", "--attention", "flashinfer"], "cannot run here"),
         (["--shape", "small", "--dtype", "int3"], "there is no dtype `int3`"),
+        (["--shape", "small", "--opening-cache", "a"], "--opening-cache"),
     ],
 )
 def test_what_cannot_be_done_is_told(capsys, options, message):

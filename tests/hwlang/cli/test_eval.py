@@ -95,6 +95,17 @@ def test_the_folder_follows_from_the_settings(capsys, tmp_path, monkeypatch):
     assert all(re.fullmatch("sums-[0-9a-f]{8}", name) for name in folders)
 
 
+def test_where_openings_are_kept_is_no_setting(capsys, tmp_path):
+    few = ["sums", "--prompts", "1", "--budgets", "2", "--layouts", "combined", "--workers", "1"]
+    kept = ["--opening-cache", tmp_path / "openings"]
+    for name, options in (("a", []), ("b", kept)):
+        assert hw_eval(capsys, *few, *options, "--out", tmp_path / name)[0] == 0
+    heads = [(tmp_path / name / "runs.jsonl").read_text().splitlines()[0] for name in "ab"]
+    assert heads[0] == heads[1]
+    assert hw_eval(capsys, *few, *kept, "--out", tmp_path / "a")[0] == 0
+    assert (tmp_path / "openings").is_dir()
+
+
 def test_other_settings_in_the_same_folder_are_refused(capsys, tmp_path):
     few = ["sums", "--prompts", "1", "--budgets", "2", "--layouts", "combined", "--workers", "1", "--out", tmp_path]
     assert hw_eval(capsys, *few)[0] == 0

@@ -128,6 +128,14 @@ def test_verbose_says_what_was_chosen(capsys, program):
     assert "hw: attention: torch" in err
 
 
+def test_an_opening_is_encoded_once_for_all_commands(capsys, program, tmp_path):
+    options = ["-p", f"q={'七' * 100}", "--json"]
+    expected = run_on_qwen(capsys, program, *options)
+    for _ in range(2):
+        assert run_on_qwen(capsys, program, *options, "--opening-cache", str(tmp_path / "openings")) == expected
+        assert len(list((tmp_path / "openings").iterdir())) == 1
+
+
 def test_a_trace_holds_what_was_run_every_event_and_the_result(capsys, program, tmp_path):
     trace = tmp_path / "trace.jsonl"
     code, out, _ = run_on_qwen(capsys, program, "-p", "q=七", "--json", "--trace", str(trace))
@@ -155,6 +163,30 @@ def test_inputs_print_one_result_per_line_in_order_and_a_bad_line_fails_alone(ca
     assert [line.split(": ")[1] for line in err.splitlines()] == [f"{inputs}:{n}" for n in (3, 5, 6, 7)]
     assert "`q` is of type str, got 7" in err
     assert "not JSON" in err
+
+
+@pytest.mark.parametrize("options", [["--max-concurrency", "1"], ["--max-concurrency", "2"], ["--kv-tokens", "96"]])
+def test_what_inputs_print_does_not_depend_on_how_many_run_at_once(capsys, program, tmp_path, options):
+    inputs = tmp_path / "in.jsonl"
+    inputs.write_text("".join(f'{{"q": "{"七" * n}", "n": {1 + n % 2}}}\n' for n in range(1, 7)))
+    expected = run_on_qwen(capsys, program, "--inputs", str(inputs))
+    assert expected[0] == 0
+    assert len(expected[1].splitlines()) == 6
+    assert run_on_qwen(capsys, program, "--inputs", str(inputs), *options) == expected
+
+
+def test_a_trace_of_inputs_says_whose_each_line_is(capsys, program, tmp_path):
+    inputs, trace = tmp_path / "in.jsonl", tmp_path / "trace.jsonl"
+    inputs.write_text('{"q": "七"}\n{"z": 1}\n{"q": "七七"}\n')
+    code, out, _ = run_on_qwen(capsys, program, "--inputs", str(inputs), "--trace", str(trace))
+    assert code == 1
+    lines = [json.loads(line) for line in trace.read_text().splitlines()]
+    results = [json.loads(line) for line in out.splitlines()]
+    assert {line["run"] for line in lines} == {0, 2}
+    for index in (0, 2):
+        head, *passes, end = [line for line in lines if line["run"] == index]
+        assert (head["seed"], end["result"]) == (index, results[index])
+        assert [line["pass"] for line in passes] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_file_with_several_programs_needs_a_name(capsys, tmp_path):
@@ -223,6 +255,7 @@ def test_a_bad_program_gets_one_diagnostic_and_exit_code_2(name, capsys, tmp_pat
         (["-p", "q=七", "--dtype", "int3"], 2, "there is no dtype `int3`"),
         (["-p", "q=七", "--device", "abacus"], 2, "there is no device `abacus`"),
         (["-p", "q=七", "--attention", "sglang"], 2, "attention `sglang` is not built yet"),
+        (["-p", "q=七", "--opening-cache", __file__], 2, "error[HW530]: openings cannot be kept in"),
     ],
 )
 def test_bad_arguments(arguments, code, message, capsys, program):

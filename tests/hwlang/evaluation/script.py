@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from hwruntime.batch import Stage
+from hwruntime.errors import HwError, RunError
 from hwruntime.program import Program, Value
 from hwruntime.result import Event
 from hwruntime.scripted import PIECES, ScriptedModel
@@ -34,6 +36,8 @@ def stepped(worker: str, at: int, text: str) -> list[Event]:
 class ScriptedRun:
     session: Session
     script: ScriptedModel
+    stage: Stage = "here"
+    error: HwError | None = None
 
     def feed(self, stream: str, text: str) -> None:
         self.session.feed(stream, text)
@@ -41,13 +45,15 @@ class ScriptedRun:
 
 @dataclass
 class ScriptedEngine:
-    """An engine on the scripted model: `lines` by worker, the same in every run. `started`: the seeds, in order."""
+    """An engine on the scripted model: `lines` by worker, the same in every run. `started`: the seeds, in order. Runs
+    of the seeds `broken` fail in their third pass."""
 
     lines: Mapping[str, str]
     name: str = "scripted"
     started: list[int] = field(default_factory=list)
     passes: int = 0
     fail_after: int | None = None  # passes
+    broken: Sequence[int] = ()
 
     @property
     def model(self) -> ScriptedEngine:
@@ -74,6 +80,10 @@ class ScriptedEngine:
 
     def _step(self, run: ScriptedRun) -> bool:
         rows = run.session.next_pass().rows
-        if rows:
+        if run.session.seed in self.broken and run.session.passes == 2:
+            run.error = RunError("it broke")
+        elif rows:
             run.session.advance([run.script.reply(row) for row in rows])
-        return bool(rows)
+        if run.error or not rows:
+            run.stage = "over"
+        return run.stage != "over"

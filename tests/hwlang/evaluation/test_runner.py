@@ -121,3 +121,10 @@ def test_tasks_that_do_not_fit_are_told_before_anything_is_run(tmp_path):
         check([wrong])
     with pytest.raises(InputError, match="cannot run with 3 workers"):
         check([replace(made, workers=3)])
+
+
+def test_a_run_that_fails_midway_is_recorded_with_its_error_and_the_others_go_on(tmp_path, lists):
+    runs = open_runs(tmp_path, {})
+    run(ScriptedEngine(LINES, broken=(8,)), lists, runs)
+    errors = {prompt: record.error for (_, _, prompt), record in runs.records.items()}
+    assert errors == {0: None, 1: "it broke", 2: None, 3: None, 4: None}

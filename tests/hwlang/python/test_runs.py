@@ -23,11 +23,15 @@ def engine() -> hw.Engine:
 
 @pytest.fixture
 def used(engine: hw.Engine):
-    """The tokens in the cache; a test must leave as many as it found."""
-    pool = engine.runtime.model.pool
-    before = pool.used
-    yield lambda: pool.used - before
-    assert pool.used == before
+    """The tokens in the cache that runs hold; a test must leave none."""
+
+    def held() -> int:
+        engine.runtime.forget()
+        return engine.runtime.model.pool.used
+
+    assert held() == 0
+    yield held
+    assert held() == 0
 
 
 @hw.program
@@ -284,3 +288,74 @@ def test_a_timeout_ends_a_run_that_is_iterated_over(engine, used):
     gc.collect()
     talk.stream(engine=engine).close()
     assert used() == 0
+
+
+# --- Shared passes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def steps(engine, monkeypatch) -> list[int]:
+    """How many runs went on in each pass of the engine."""
+    made: list[int] = []
+    step = engine.runtime.step
+
+    def counted(runs):
+        made.append(len(runs))
+        return step(runs)
+
+    monkeypatch.setattr(engine.runtime, "step", counted)
+    return made
+
+
+def test_runs_of_one_loop_share_their_passes(engine, used, steps):
+    async def all_of_them() -> list[hw.State]:
+        return await asyncio.gather(*(talk.arun(engine=engine, seed=seed) for seed in range(6)))
+
+    states = wait(all_of_them())
+    assert sum(steps) >= sum(state.passes for state in states)
+    assert len(steps) < sum(state.passes for state in states) / 2
+    assert states == [talk.run(engine=engine, seed=seed) for seed in range(6)]
+
+
+def test_a_batch_takes_as_many_passes_as_its_longest_run(engine, used, steps):
+    states = talk.run_batch([{"n": 1 + seed % 3} for seed in range(9)], engine=engine)
+    assert max(steps) == 9
+    assert len(steps) <= max(state.passes for state in states) + 1
+
+
+def test_a_stream_goes_on_as_far_as_it_is_looked_at_whatever_others_do(engine, used):
+    with talk.stream(engine=engine) as slow:
+        next(slow)
+        before = slow.state.passes
+        talk.run_batch([{}, {"n": 3}], engine=engine)
+        assert slow.state.passes == before
+        assert [*slow]
+    assert slow.state == talk.run(engine=engine)
+
+
+def test_an_eager_run_waits_for_who_looks_at_its_events(engine, used, monkeypatch):
+    monkeypatch.setattr("hwlang.python.runs.MOST_EVENTS", 10)
+    slow = engine.begin(talk, {}, {}, eager=True)
+    talk.run(engine=engine)
+    assert 2 <= slow.state.passes < 12
+    assert len([*slow]) > 10
+    assert slow.state == talk.run(engine=engine)
+    slow.close()
+
+
+def test_a_pass_that_is_interrupted_ends_the_runs_that_shared_it(engine, used, monkeypatch):
+    other = engine.begin(talk, {}, {}, eager=True)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with talk.stream(engine=engine) as run:
+        next(run)
+        forward = engine.runtime._forward
+        monkeypatch.setattr(engine.runtime, "_forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(run)
+        monkeypatch.setattr(engine.runtime, "_forward", forward)
+    other.take_events()
+    with pytest.raises(RunError, match="shared a pass with others, and that was interrupted"):
+        next(other)
