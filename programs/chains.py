@@ -9,8 +9,8 @@ PROBLEMS = """\
 4) sort 5291
 5) reverse #2
 6) #1-29
-7) count a in banana
-8) reverse #4
+7) reverse #4
+8) count a in banana
 """
 
 

@@ -6,7 +6,7 @@ import hwlang as hw
 @hw.program
 def vote(p: hw.ProgramBuilder, problem: str = "1) 47+38") -> None:
     p.model("tiny")
-    p.sampling(temperature=2)
+    p.sampling(temperature=1.5)
     p.budget(60)
     voters = p.worker("A", "B", "C", "D", "E")
     voters.sees("{{problem}}", hw.me)

@@ -65,7 +65,7 @@ def test_commands_and_programs_of_a_page(page, tmp_path):
 def test_the_commands_of_the_results_run(tmp_path):
     """With one prompt: with all of them they take minutes."""
     told = (ROOT / "docs" / "results.md").read_text()
-    found = re.findall(r"^(hw eval .* --prompts )100\b(.*)$", told, re.MULTILINE)
+    found = re.findall(r"^(hw eval .* --prompts )200\b(.*)$", told, re.MULTILINE)
     assert len(found) == 3
     for index, (start, end) in enumerate(found):
         printed = run(f"{start}1{end} --out {index}", tmp_path)
