@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 PROPERTIES = mutations or checker or parser or printer or formatter or index or python or values or lexer or positions
 
-.PHONY: demo test explore lint docs clean
+.PHONY: demo test explore lint docs performance clean
 
 # Two workers share six small problems, on the embedded model.
 demo: .venv/installed
@@ -19,6 +19,10 @@ explore: .venv/installed-dev
 # The documentation, in site/; a warning is an error. The tests build it, too.
 docs: .venv/installed-dev
 	$(BIN)/mkdocs build --strict
+
+# Times passes on this machine and writes the table into docs/performance.md; BENCH: options of `hw bench`.
+performance: .venv/installed-dev
+	$(BIN)/python benchmarks/performance.py $(BENCH)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format hwlang runtime tests training docs

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import gpu, performance
 
 ROOT = Path(__file__).parents[1]
 
@@ -166,3 +167,43 @@ def test_a_pass_that_cannot_be_captured_fails_aloud():
     tokens = torch.zeros(1, 1)
     with pytest.raises(gpu.CaptureError, match=r"^capture failed: RuntimeError: operation not permitted$"):
         gpu.Strict(Failing()).record(lambda x, y: x, tokens, tokens)
+
+
+# --- benchmarks/performance.py ---
+
+
+def perform(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "benchmarks" / "performance.py"), "--page", str(page), *options]
+    return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+
+
+def test_the_table_of_a_page_is_made_anew(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Page\n\n{performance.BEGIN}\nold\n{performance.END}\n\nmore\n")
+    options = ["--shape", "small", "--workers", "1,2", "--contexts", "64", "--rounds", "1", "--passes", "1"]
+    done = perform(page, *options, "--dtype", "float32")
+    assert done.returncode == 0, done.stderr
+    head, found, tail = re.split(f"{performance.BEGIN}|{performance.END}", page.read_text())
+    assert (head, tail) == ("# Page\n\n", "\n\nmore\n")
+    assert found.startswith("\n`hw bench --shape small --workers 1,2 ")
+    assert f"cores of {performance.machine().split(' of ')[1]}:\n\n### small, float32\n" in found
+    rows = [line for line in found.splitlines() if line.startswith("| 64 |")]
+    assert len(rows) == 2
+    assert all(row in done.stdout for row in rows)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_page_stays_as_it_is_where_nothing_was_measured(tmp_path):
+    page = tmp_path / "page.md"
+    text = f"{performance.BEGIN}\nold\n{performance.END}\n"
+    page.write_text(text)
+    assert perform(page, "--shape", "nope").returncode == 1
+    assert page.read_text() == text
+    page.write_text("no marks")
+    done = perform(page, "--shape", "small")
+    assert (done.returncode, "has no place for the table" in done.stderr) == (2, True)
+
+
+def test_the_page_in_docs_has_a_place_for_the_table():
+    text = performance.PAGE.read_text()
+    assert [text.count(mark) for mark in (performance.BEGIN, performance.END)] == [1, 1]
