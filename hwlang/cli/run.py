@@ -24,8 +24,9 @@ from hwlang.python.batches import MOST, side_by_side
 from hwlang.python.runs import Run, State
 
 if TYPE_CHECKING:  # rich and the runtime are imported where they are needed
+    from rich.console import Console
+
     from hwruntime.batch import Run as RuntimeRun
-    from hwruntime.engine import Engine as RuntimeEngine
     from hwruntime.errors import HwError
     from hwruntime.program import Value
     from hwruntime.result import Event, Result
@@ -79,80 +80,15 @@ def run(options: argparse.Namespace) -> int:
         with open_trace(options.trace) as trace:
             engine = load_engine(options, program)
             if options.inputs is None:
-                return Single(engine.runtime, program, given, options, trace).run()
+                return Single(engine, program, given, options, trace).run()
             return Batch(engine, program, given, options, trace).run_all(jobs)
     except HwError as error:
         report([as_diagnostic(error, program)])
         return exit_code(error)
 
 
-class Single:
-    """Does one run, and shows it as it goes."""
-
-    def __init__(
-        self,
-        engine: RuntimeEngine,
-        program: api.Program,
-        given: Mapping[str, Value],
-        options: argparse.Namespace,
-        trace: Trace | None,
-    ) -> None:
-        self._engine = engine
-        self._program = program
-        self._given = given
-        self._options = options
-        self._trace = trace
-        self._out = make_console()
-
-    def run(self) -> int:
-        from hwruntime.errors import HwError
-
-        started = time.monotonic()
-        try:
-            result = self._watched_run()
-        except HwError as error:
-            report([as_diagnostic(error, self._program)])
-            return exit_code(error)
-        if self._options.json:
-            print_json(result.to_json())
-        else:
-            from hwlang.cli.display import print_result
-
-            print_result(self._out, result, time.monotonic() - started)
-        return code_of(result)
-
-    def _watched_run(self) -> Result:
-        from hwlang.cli.display import make_display
-
-        options, engine, program = self._options, self._engine, self._program.compiled
-        seed = program.seed if options.seed is None else options.seed
-        interrupted: list[bool] = []
-        with make_display(self._out, options.json) as display, first_interrupt(lambda: interrupted.append(True)):
-
-            def watch(run: RuntimeRun) -> None:
-                if run.session.passes == 1:
-                    for warning in run.session.warnings():
-                        print(f"warning: {warning}", file=sys.stderr)
-                events = run.session.drain()
-                display.show(events, engine.progress(run))
-                if self._trace:
-                    self._trace.add(run.session.passes, events)
-                if interrupted:
-                    run.cancel()
-
-            if self._trace:
-                self._trace.start(program, engine.model.name, self._given, seed)
-            result = engine.run(
-                program, self._given, seed=seed, budget=options.budget, workers=options.workers, watch=watch
-            )
-        if self._trace:
-            self._trace.end(result)
-        return result
-
-
-class Batch:
-    """Does the jobs of an inputs file side by side, and prints a line for each, in their order; one that fails, fails
-    alone."""
+class Task:
+    """What is run: a program, its parameters, on an engine, as the options say."""
 
     def __init__(
         self,
@@ -168,11 +104,64 @@ class Batch:
         self._options = options
         self._trace = trace
         self._seed: int = program.compiled.seed if options.seed is None else options.seed
-        self._started: WeakSet[Run] = WeakSet()
-        self._interrupted = False
+
+
+class Single(Task):
+    """Does one run, and shows it as it goes."""
+
+    def run(self) -> int:
+        from hwruntime.errors import HwError
+
+        started, out = time.monotonic(), make_console()
+        try:
+            result = self._watched_run(out)
+        except HwError as error:
+            report([as_diagnostic(error, self._program)])
+            return exit_code(error)
+        if self._options.json:
+            print_json(result.to_json())
+        else:
+            from hwlang.cli.display import print_result
+
+            print_result(out, result, time.monotonic() - started)
+        return code_of(result)
+
+    def _watched_run(self, out: Console) -> Result:
+        from hwlang.cli.display import make_display
+
+        options, engine, program = self._options, self._engine.runtime, self._program.compiled
+        interrupted: list[bool] = []
+        with make_display(out, options.json) as display, first_interrupt(lambda: interrupted.append(True)):
+
+            def watch(run: RuntimeRun) -> None:
+                if run.session.passes == 1:
+                    for warning in run.session.warnings():
+                        print(f"warning: {warning}", file=sys.stderr)
+                events = run.session.drain()
+                display.show(events, engine.progress(run))
+                if self._trace:
+                    self._trace.add(run.session.passes, events)
+                if interrupted:
+                    run.cancel()
+
+            if self._trace:
+                self._trace.start(program, engine.model.name, self._given, self._seed)
+            result = engine.run(
+                program, self._given, seed=self._seed, budget=options.budget, workers=options.workers, watch=watch
+            )
+        if self._trace:
+            self._trace.end(result)
+        return result
+
+
+class Batch(Task):
+    """Does the jobs of an inputs file side by side, and prints a line for each, in their order; one that fails, fails
+    alone."""
 
     def run_all(self, jobs: Sequence[Job]) -> int:
         """The first Ctrl-C ends the runs under way, whose lines say what there is; the others are not begun."""
+        self._started: WeakSet[Run] = WeakSet()
+        self._interrupted = False
         codes: list[int] = []
         came: dict[int, State | HwError] = {}
         with first_interrupt(self._interrupt):

@@ -58,11 +58,11 @@ class Pool:
 
     def fits(self, lengths: list[int]) -> bool:
         """Whether an empty pool of this size could hold blocks of these lengths at once."""
-        return self.grows or sum(-(-n // self.page_size) for n in lengths) <= len(self._taken)
+        return self.grows or self._pages(lengths) <= len(self._taken)
 
     def free_for(self, lengths: list[int]) -> bool:
         """Whether there is room now for new blocks of these lengths."""
-        return self.grows or sum(-(-n // self.page_size) for n in lengths) <= self._free
+        return self.grows or self._pages(lengths) <= self._free
 
     def has_room(self, blocks: Sequence[Block], tokens: int) -> bool:
         """Whether each of these blocks can be extended by so many tokens without the pool growing for it."""
@@ -107,6 +107,10 @@ class Pool:
         """Where the storage holds these tokens of a block."""
         size = self.page_size
         return [block.pages[p // size] * size + p % size for p in positions]
+
+    def _pages(self, lengths: list[int]) -> int:
+        """That blocks of these lengths take."""
+        return sum(-(-n // self.page_size) for n in lengths)
 
     def _missing(self, block: Block, tokens: int) -> int:
         """Pages that a block lacks for so many tokens more."""
