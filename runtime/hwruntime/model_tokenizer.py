@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -12,6 +12,9 @@ from hwruntime.errors import RunError
 from hwruntime.guide import guide
 from hwruntime.tokenizer import Message
 
+SHORT = 3  # tokens: a growing text is decoded in such pieces, and the same ones come again and again
+REMEMBERED = 2**16  # of them
+
 
 class ModelTokenizer:
     """A Hugging Face tokenizer."""
@@ -19,6 +22,7 @@ class ModelTokenizer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, end_tokens: frozenset[int]) -> None:
         self._hf = tokenizer
         self._end_tokens = end_tokens
+        self._decode_short = lru_cache(REMEMBERED)(self._decode)
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -48,6 +52,9 @@ class ModelTokenizer:
         return start + tokens if tokens else []
 
     def decode(self, tokens: Sequence[int]) -> str:
+        return self._decode_short(tuple(tokens)) if len(tokens) <= SHORT else self._decode(tokens)
+
+    def _decode(self, tokens: Sequence[int]) -> str:
         text = self._hf.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text
