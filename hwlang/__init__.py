@@ -5,9 +5,10 @@ import hwlang as hw
 state = hw.load("sums.hw").run()
 """
 
-from hwlang.api import Engine, Program, load, parse, program
+from hwlang.api import Budget, Engine, Program, load, parse, program
 from hwlang.diagnostics import CompileError, Diagnostic
 from hwlang.python.batches import BatchError
+from hwlang.python.coroutines import Block, Generation, Token
 from hwlang.python.crews import Worker
 from hwlang.python.functions import ProgramBuilder
 from hwlang.python.handles import Scratchpad, Stream, Text
@@ -39,10 +40,13 @@ from hwlang.python.words import (
 __all__ = [
     "AsyncRun",
     "BatchError",
+    "Block",
+    "Budget",
     "CallbackError",
     "CompileError",
     "Diagnostic",
     "Engine",
+    "Generation",
     "Program",
     "ProgramBuilder",
     "Run",
@@ -50,6 +54,7 @@ __all__ = [
     "State",
     "Stream",
     "Text",
+    "Token",
     "Worker",
     "ask",
     "assistant",

@@ -24,6 +24,7 @@ from hwlang.checker import Checked, check_file, check_text, check_tree
 from hwlang.diagnostics import CompileError, Diagnostic, Source, Span
 from hwlang.lowering import lower
 from hwlang.python.batches import MOST, side_by_side, states_of
+from hwlang.python.coroutines import Coroutines
 from hwlang.python.functions import ProgramBuilder, tree_of
 from hwlang.python.runs import AsyncRun, Run, State, Turns, finished, finished_async
 
@@ -31,9 +32,24 @@ if TYPE_CHECKING:
     from hwlang.python.runs import OnEvent
     from hwruntime.batch import Run as RuntimeRun
     from hwruntime.engine import Engine as RuntimeEngine
+    from hwruntime.program import Json, Value
     from hwruntime.program import Program as Compiled
-    from hwruntime.program import Value
-    from hwruntime.session import RunOptions
+    from hwruntime.session import Known, Log, RunOptions
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may cost: it ends after the pass in which it has reached one of these. Without `passes` those are as
+    the program says, or 1024. `tokens`: sampled by all workers together.
+
+    >>> program = hw.parse('program p { worker Ann { sees "1) reverse abc Ann:", self } }')
+    >>> program.run(budget=hw.Budget(tokens=5)).reason
+    'budget'
+    """
+
+    passes: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,7 @@ class Program:
     - its parameters by name, or in `inputs` where a name is taken here;
     - `engine`: what to run on; else the program's `model`, or `tiny`, loaded once and kept;
     - `seed` of the random streams: the same program, inputs and seed give the same tokens;
-    - `budget`: passes at most; `workers`: how many of the program's `workers n of ...`;
+    - `budget`: passes at most, or a `Budget`; `workers`: how many of the program's `workers n of ...`;
     - `on_event`: called with every `hwruntime.result.Event`, in the thread that runs the program.
 
     It raises `InputError` where inputs do not fit, `RunError` where the run cannot start or go on, `CallbackError`
@@ -73,7 +89,7 @@ class Program:
         *,
         engine: Engine | None = None,
         seed: int | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         workers: int | None = None,
         on_event: OnEvent | None = None,
         **params: Value,
@@ -93,7 +109,7 @@ class Program:
         *,
         engine: Engine | None = None,
         seed: int | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         workers: int | None = None,
         max_concurrency: int = MOST,
         progress_bar: bool = False,
@@ -122,7 +138,7 @@ class Program:
         *,
         engine: Engine | None = None,
         seed: int | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         workers: int | None = None,
         **params: Value,
     ) -> Run:
@@ -144,7 +160,7 @@ class Program:
         *,
         engine: Engine | None = None,
         seed: int | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         workers: int | None = None,
         on_event: OnEvent | None = None,
         **params: Value,
@@ -158,7 +174,7 @@ class Program:
         'done'
         """
         given = {**(inputs or {}), **params}
-        options: RunOptions = {"seed": seed, "budget": budget, "workers": workers}
+        options = options_of(seed, budget, workers)
         run = AsyncRun(lambda: (engine or engine_for(self)).begin(self, given, options, eager=True))
         return await finished_async(run, on_event)
 
@@ -168,7 +184,7 @@ class Program:
         *,
         engine: Engine | None = None,
         seed: int | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         workers: int | None = None,
         **params: Value,
     ) -> AsyncRun:
@@ -260,8 +276,8 @@ class Where(TypedDict):
     opening_cache: NotRequired[str]
 
 
-class Engine:
-    """A model, ready to run programs.
+class Engine(Coroutines):
+    """A model, ready to run programs, and coroutines (`Coroutines`).
 
     `model` is a folder, a hub name, or `tiny`, the model that is embedded in the package. `kv_tokens` is the size of
     the cache; without it the cache grows as needed. `weights`: `auto` for those of the checkpoint, `int8` or `int4` on
@@ -306,8 +322,18 @@ class Engine:
             kv_dtype=kv_dtype,
             trust_remote_code=trust_remote_code,
         )
+        self.options: Mapping[str, Json] = {
+            "model": str(Path(model).absolute()) if model != "tiny" and Path(model).is_dir() else model,
+            "attention": attention,
+            "device": device,
+            "dtype": dtype,
+            "weights": weights,
+            "kv_tokens": kv_tokens,
+            "kv_dtype": kv_dtype,
+        }
+        self.identity: Mapping[str, str] = loaded.identity
         self.runtime = RuntimeEngine(loaded, Openings(loaded, folder) if folder else None)
-        self._turns = Turns(self.runtime)
+        super().__init__(Turns(self.runtime))
 
     def run(
         self,
@@ -315,7 +341,7 @@ class Engine:
         inputs: Mapping[str, Value] | None = None,
         *,
         seed: int | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         workers: int | None = None,
         on_event: OnEvent | None = None,
         **params: Value,
@@ -330,7 +356,7 @@ class Engine:
         inputs: Iterable[Mapping[str, Value]],
         *,
         seed: int | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         workers: int | None = None,
         max_concurrency: int = MOST,
         progress_bar: bool = False,
@@ -344,7 +370,7 @@ class Engine:
         tasks = list(enumerate(inputs, first))
 
         def start(number: int, given: Mapping[str, Value]) -> Run | HwError:
-            options: RunOptions = {"seed": number, "budget": budget, "workers": workers}
+            options = options_of(number, budget, workers)
             try:
                 return self.begin(program, given, options, eager=True)
             except HwError as error:
@@ -359,18 +385,39 @@ class Engine:
         inputs: Mapping[str, Value] | None = None,
         *,
         seed: int | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         workers: int | None = None,
         **params: Value,
     ) -> Run:
         """Run a program and iterate over its events as they happen; all is as in `Program.stream`."""
         given = {**(inputs or {}), **params}
-        return self.begin(program, given, {"seed": seed, "budget": budget, "workers": workers})
+        return self.begin(program, given, options_of(seed, budget, workers))
 
-    def begin(self, program: Program, given: Mapping[str, Value], options: RunOptions, *, eager: bool = False) -> Run:
-        """Begin a run. An `eager` one goes along with the passes of others without being iterated over."""
+    def metrics(self) -> str:
+        """What the engine has done since it was made, what is under way and how full its cache is: as text that
+        Prometheus reads.
+
+        >>> engine = hw.Engine("tiny")
+        >>> _ = engine.run(hw.load("programs/sums.hw"))
+        >>> [line for line in engine.metrics().splitlines() if line.startswith("hw_runs_ended")]
+        ['hw_runs_ended_total{reason="done"} 1']
+        """
+        return self.runtime.metrics()
+
+    def begin(
+        self,
+        program: Program,
+        given: Mapping[str, Value],
+        options: RunOptions,
+        *,
+        eager: bool = False,
+        log: Log | None = None,
+        known: Iterable[Known] = (),
+    ) -> Run:
+        """Begin a run. An `eager` one goes along with the passes of others without being iterated over. `log` is told
+        of all that happens; `known` are passes that are made again."""
         inputs = {**program.bound, **given}
-        return Run(self._turns, lambda engine: started(engine, program, inputs, options), eager)
+        return Run(self._turns, lambda engine: started(engine, program, inputs, options, log, known), eager)
 
     async def arun(
         self,
@@ -378,7 +425,7 @@ class Engine:
         inputs: Mapping[str, Value] | None = None,
         *,
         seed: int | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         workers: int | None = None,
         on_event: OnEvent | None = None,
         **params: Value,
@@ -393,7 +440,7 @@ class Engine:
         inputs: Mapping[str, Value] | None = None,
         *,
         seed: int | None = None,
-        budget: int | None = None,
+        budget: int | Budget | None = None,
         workers: int | None = None,
         **params: Value,
     ) -> AsyncRun:
@@ -402,12 +449,31 @@ class Engine:
         return program.astream(given, engine=self, seed=seed, budget=budget, workers=workers)
 
 
-def started(engine: RuntimeEngine, program: Program, given: Mapping[str, Value], options: RunOptions) -> RuntimeRun:
+def options_of(seed: int | None, budget: int | Budget | None, workers: int | None) -> RunOptions:
+    """What a session takes besides inputs."""
+    most = budget if isinstance(budget, Budget) else Budget(budget)
+    return {
+        "seed": seed,
+        "budget": most.passes,
+        "max_tokens": most.tokens,
+        "max_seconds": most.seconds,
+        "workers": workers,
+    }
+
+
+def started(
+    engine: RuntimeEngine,
+    program: Program,
+    given: Mapping[str, Value],
+    options: RunOptions,
+    log: Log | None = None,
+    known: Iterable[Known] = (),
+) -> RuntimeRun:
     """Begin a run. An error that is about a place in the program shows it."""
     from hwruntime.errors import HwError
 
     try:
-        return engine.start(program.compiled, given, **options)
+        return engine.start(program.compiled, given, log, known, **options)
     except HwError as error:
         if error.span:
             at = error.span

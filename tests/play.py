@@ -7,7 +7,7 @@ from hwruntime.program import Value
 from hwruntime.result import Event, Result
 from hwruntime.rows import Edit, Row
 from hwruntime.scripted import ScriptedModel
-from hwruntime.session import Session
+from hwruntime.session import Log, Session
 
 
 class Play:
@@ -15,7 +15,7 @@ class Play:
 
     def __init__(
         self,
-        source: str,
+        source: str | hw.Program,
         lines: Mapping[str, str],
         asks: Mapping[str, str] | None = None,
         *,
@@ -24,11 +24,12 @@ class Play:
         workers: int | None = None,
         context: int | None = None,
         feeds: Mapping[int, tuple[str, str]] | None = None,
+        log: Log | None = None,
     ) -> None:
         self.model = ScriptedModel(lines, asks)
-        program = hw.parse(source).compiled
+        self.program = (hw.parse(source) if isinstance(source, str) else source).compiled
         self.session = Session(
-            program, inputs or {}, self.model.tokenizer, budget=budget, workers=workers, context=context
+            self.program, inputs or {}, self.model.tokenizer, budget=budget, workers=workers, context=context, log=log
         )
         self.passes: list[tuple[Row, ...]] = []
         self.edits: list[tuple[Edit, ...]] = []  # before each pass

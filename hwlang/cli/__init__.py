@@ -9,7 +9,8 @@ not asked for is not imported, so it may import what it likes.
     errors      exit codes, and errors of the runtime as diagnostics
     output      what is printed, and where          inputs    files, parameters and numbers of a command line
     models      which model is run, and where
-    run         with display: what is seen of a run
+    run         with jobs: the runs of a command, and display, keyboard: what is seen of one, and typed
+    replay resume show view      with traces: recorded runs
     check explain test eval bench fmt lsp
 """
 
@@ -28,6 +29,10 @@ COMMANDS = {  # what it is called -> its module, and what `hw --help` says of it
     "check": ("hwlang.cli.check", "check programs"),
     "explain": ("hwlang.cli.explain", "explain a program or a code"),
     "test": ("hwlang.cli.test", "run tests"),
+    "replay": ("hwlang.cli.replay", "show a recorded run again"),
+    "resume": ("hwlang.cli.resume", "carry on with an interrupted run"),
+    "show": ("hwlang.cli.show", "show what a worker saw in a recorded run"),
+    "view": ("hwlang.cli.view", "make a page of a recorded run"),
     "bench": ("hwlang.cli.bench", "time passes on this machine"),
     "eval": ("hwlang.cli.eval", "compare ways to work on a suite of problems"),
     "fmt": ("hwlang.cli.fmt", "format programs"),

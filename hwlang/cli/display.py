@@ -1,9 +1,12 @@
-"""What `hw run` shows while a program runs: panes on a terminal, lines anywhere else."""
+"""What `hw run` shows while programs run: panes on a terminal, lines anywhere else."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -29,7 +32,8 @@ class Display(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def show(self, events: Sequence[Event], progress: Progress) -> None: ...
+    def show(self, events: Sequence[Event], progress: Progress, typing: str = "") -> None:
+        """`typing`: a line that is being typed."""
 
 
 def colour_of(names: dict[str, str], worker: str) -> str:
@@ -37,13 +41,36 @@ def colour_of(names: dict[str, str], worker: str) -> str:
     return names.setdefault(worker, COLOURS[len(names) % len(COLOURS)])
 
 
-class Panes:
-    """Each worker's text in its own colour as it grows, and a progress line under them."""
+class Voices:
+    """What the workers of a run have written, in panes, each in its own colour."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._texts: dict[str, str] = {}
         self._colours: dict[str, str] = {}
+
+    def take(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.kind in ("token", "say"):
+                self._texts[event.worker] = self._texts.get(event.worker, "") + event.text
+
+    def panes(self, below: int) -> list[RenderableType]:
+        """One for each worker. `below`: lines of the terminal that are left free."""
+        height = (self._console.height - 1 - below) // max(1, len(self._texts)) - 2
+        return [self._pane(each, text, max(1, min(PANE_LINES, height))) for each, text in self._texts.items()]
+
+    def _pane(self, worker: str, text: str, height: int) -> Panel:
+        """The end of a worker's text, as much as fits."""
+        width = max(20, self._console.width - 4)
+        lines = Text(text[-height * width :].strip("\n")).wrap(self._console, width)[-height:]
+        return Panel(Text("\n").join(lines), title=worker, title_align="left", style=colour_of(self._colours, worker))
+
+
+class Panes:
+    """Each worker's text as it grows, and a progress line under them."""
+
+    def __init__(self, console: Console) -> None:
+        self._voices = Voices(console)
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._started = self._drawn = time.monotonic()
 
@@ -56,25 +83,72 @@ class Panes:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def show(self, events: Sequence[Event], progress: Progress) -> None:
-        for event in events:
-            if event.kind in ("token", "say"):
-                self._texts[event.worker] = self._texts.get(event.worker, "") + event.text
+    def show(self, events: Sequence[Event], progress: Progress, typing: str = "") -> None:
+        self._voices.take(events)
         now = time.monotonic()
         if now - self._drawn >= FRAME:
             self._drawn = now
-            self._live.update(self._picture(progress, now - self._started), refresh=True)
+            below = [progress_line(progress, now - self._started), *typing_line(typing)]
+            self._live.update(Group(*self._voices.panes(len(below)), *below), refresh=True)
 
-    def _picture(self, progress: Progress, seconds: float) -> RenderableType:
-        height = max(1, min(PANE_LINES, (self._console.height - 2) // max(1, len(self._texts)) - 2))
-        panes = [self._pane(worker, text, height) for worker, text in self._texts.items()]
-        return Group(*panes, progress_line(progress, seconds))
 
-    def _pane(self, worker: str, text: str, height: int) -> Panel:
-        """The end of a worker's text, as much as fits."""
-        width = max(20, self._console.width - 4)
-        lines = Text(text[-height * width :].strip("\n")).wrap(self._console, width)[-height:]
-        return Panel(Text("\n").join(lines), title=worker, title_align="left", style=colour_of(self._colours, worker))
+@dataclass
+class Tally:
+    """How far a batch is: runs that have ended, failed ones among them, and tokens sampled by all."""
+
+    total: int
+    ended: int = 0
+    failed: int = 0
+    going: int = 0
+    sampled: int = 0
+
+
+class BatchPanes:
+    """A batch on a terminal: the workers of one run in panes, and how far all are. Nothing where it is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=sys.stdout.isatty())
+        self._voices: dict[int, Voices] = {}
+        self._started = self._drawn = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.__exit__(kind, error, trace)
+
+    def take(self, run: int, events: Sequence[Event]) -> None:
+        """What happened in a run."""
+        if self._console.is_terminal:
+            self._voices.setdefault(run, Voices(self._console)).take(events)
+
+    def drop(self, run: int) -> None:
+        """A run has ended."""
+        self._voices.pop(run, None)
+
+    @property
+    def shown(self) -> int | None:
+        """The run that is in the panes: the oldest one under way."""
+        return min(self._voices, default=None)
+
+    def show(self, tally: Tally, typing: str) -> None:
+        now = time.monotonic()
+        if not self._console.is_terminal or now - self._drawn < FRAME:
+            return
+        self._drawn = now
+        below: list[RenderableType] = [tally_line(tally, now - self._started, self._console.width)]
+        below += typing_line(typing)
+        panes: list[RenderableType] = []
+        if self.shown is not None:
+            title = Text(f" run {self.shown} of {tally.total}", style="bold")
+            panes = [title, *self._voices[self.shown].panes(len(below) + 1)]
+        self._live.update(Group(*panes, *below), refresh=True)
 
 
 class Lines:
@@ -93,7 +167,7 @@ class Lines:
         for worker, text in self._open.items():
             self._print(worker, text)
 
-    def show(self, events: Sequence[Event], progress: Progress) -> None:
+    def show(self, events: Sequence[Event], progress: Progress, typing: str = "") -> None:
         for event in events:
             if event.kind in ("token", "say"):
                 *lines, rest = (self._open.get(event.worker, "") + event.text).split("\n")
@@ -117,7 +191,7 @@ class Quiet:
     ) -> None:
         return None
 
-    def show(self, events: Sequence[Event], progress: Progress) -> None:
+    def show(self, events: Sequence[Event], progress: Progress, typing: str = "") -> None:
         return None
 
 
@@ -130,8 +204,30 @@ def progress_line(progress: Progress, seconds: float) -> Text:
     rate = progress.sampled / seconds if seconds > 0 else 0.0
     line = Text(f" pass {progress.passes:,} of {progress.budget:,}", style="bold", no_wrap=True, overflow="ellipsis")
     line.append(f"   {rate:,.0f} tokens/s", style="not bold")
-    line.append(f"   cache {progress.cache_used:,} of {progress.cache_capacity:,} tokens", style="dim not bold")
+    of = f" of {progress.cache_capacity:,}" if progress.cache_capacity else ""
+    line.append(f"   cache {progress.cache_used:,}{of} tokens", style="dim not bold")
     return line
+
+
+def tally_line(tally: Tally, seconds: float, width: int) -> Text:
+    """A bar, and the figures."""
+    cells = max(10, min(40, width - 70))
+    full = round(cells * tally.ended / tally.total) if tally.total else cells
+    line = Text(" " + "━" * full, style="green", no_wrap=True, overflow="ellipsis")
+    line.append("━" * (cells - full), style="bright_black")
+    line.append(f" {tally.ended:,} of {tally.total:,} ended", style="bold default")
+    if tally.failed:
+        line.append(f"   {tally.failed:,} failed", style="bold red")
+    rate = tally.sampled / seconds if seconds > 0 else 0.0
+    line.append(f"   {tally.going:,} under way   {rate:,.0f} tokens/s", style="not bold default")
+    if tally.ended:
+        left = seconds / tally.ended * (tally.total - tally.ended)
+        line.append(f"   about {timedelta(seconds=round(left))} left", style="dim default")
+    return line
+
+
+def typing_line(typing: str) -> list[RenderableType]:
+    return [Text(f" {typing}▏", style="bold", no_wrap=True, overflow="ellipsis")] if typing else []
 
 
 def print_result(console: Console, result: Result, seconds: float) -> None:

@@ -32,6 +32,13 @@ def positive(text: str) -> int:
     return number
 
 
+def not_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, not {number}")
+    return number
+
+
 def numbers(text: str) -> tuple[int, ...]:
     """`1,2,4`, from the smallest."""
     return tuple(sorted({positive(each) for each in text.split(",")}))

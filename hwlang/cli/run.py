@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-from weakref import WeakSet
+from typing import TYPE_CHECKING, TextIO
 
 from hwlang import api
 from hwlang.cli import models
-from hwlang.cli.errors import FAILED, INTERRUPTED, OK, Usage, as_diagnostic, exit_code
+from hwlang.cli.errors import Usage, as_diagnostic, exit_code
 from hwlang.cli.inputs import check_inputs, positive, read_params, read_text, split_target
-from hwlang.cli.output import make_console, print_json, report
-from hwlang.python.batches import MOST, side_by_side
-from hwlang.python.runs import Run, State
+from hwlang.cli.jobs import Batch, Job, Single, head_of
+from hwlang.cli.output import make_console, report
+from hwlang.python.batches import MOST
 
 if TYPE_CHECKING:  # rich and the runtime are imported where they are needed
-    from rich.console import Console
-
-    from hwruntime.batch import Run as RuntimeRun
     from hwruntime.errors import HwError
     from hwruntime.program import Value
-    from hwruntime.result import Event, Result
     from hwruntime.session import RunOptions
-    from hwruntime.trace import Trace
+    from hwruntime.trace import Head, Trace
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +39,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", type=positive, metavar="N", help="passes at most (default: the program's, else 1024)"
     )
+    parser.add_argument("--max-tokens", type=positive, metavar="N", help="sampled by all workers together, at most")
+    parser.add_argument("--max-seconds", type=float, metavar="S", help="end the run after this time")
     parser.add_argument("--workers", type=int, metavar="N", help="how many workers of `workers n of ...`")
     parser.add_argument("--max-concurrency", type=positive, default=MOST, metavar="N",
                         help=f"runs of --inputs at the same time (default: {MOST})")  # fmt: skip
@@ -55,15 +49,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object per run")
     parser.add_argument("--trace", metavar="FILE", help="write what happens to FILE as JSON lines, as it happens")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was chosen, and why")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run to do. `line` is that of the inputs file, 0 where there is none; `error` says why it cannot be run."""
-
-    inputs: dict[str, Value]
-    line: int = 0
-    error: HwError | None = None
 
 
 def run(options: argparse.Namespace) -> int:
@@ -76,159 +61,39 @@ def run(options: argparse.Namespace) -> int:
         given = read_params(options.params, program)
         if options.inputs is None:
             check_inputs(program, given, options.workers)  # a slip in them is told before the model is loaded
-        jobs = read_jobs(options.inputs) if options.inputs is not None else []
-        with open_trace(options.trace) as trace:
+        jobs = make_jobs(options, program, given)
+        with open_trace(options.trace) as out:
             engine = load_engine(options, program)
+            trace = start_trace(out, head_of(engine, program, jobs, options.inputs)) if out else None
             if options.inputs is None:
-                return Single(engine, program, given, options, trace).run()
-            return Batch(engine, program, given, options, trace).run_all(jobs)
+                return Single(engine, program, trace).run(jobs[0], options.json)
+            return Batch(engine, program, trace, options.inputs).run(jobs, options.max_concurrency)
     except HwError as error:
         report([as_diagnostic(error, program)])
         return exit_code(error)
 
 
-class Task:
-    """What is run: a program, its parameters, on an engine, as the options say."""
-
-    def __init__(
-        self,
-        engine: api.Engine,
-        program: api.Program,
-        given: Mapping[str, Value],
-        options: argparse.Namespace,
-        trace: Trace | None,
-    ) -> None:
-        self._engine = engine
-        self._program = program
-        self._given = given
-        self._options = options
-        self._trace = trace
-        self._seed: int = program.compiled.seed if options.seed is None else options.seed
-
-
-class Single(Task):
-    """Does one run, and shows it as it goes."""
-
-    def run(self) -> int:
-        from hwruntime.errors import HwError
-
-        started, out = time.monotonic(), make_console()
-        try:
-            result = self._watched_run(out)
-        except HwError as error:
-            report([as_diagnostic(error, self._program)])
-            return exit_code(error)
-        if self._options.json:
-            print_json(result.to_json())
-        else:
-            from hwlang.cli.display import print_result
-
-            print_result(out, result, time.monotonic() - started)
-        return code_of(result)
-
-    def _watched_run(self, out: Console) -> Result:
-        from hwlang.cli.display import make_display
-
-        options, engine, program = self._options, self._engine.runtime, self._program.compiled
-        interrupted: list[bool] = []
-        with make_display(out, options.json) as display, first_interrupt(lambda: interrupted.append(True)):
-
-            def watch(run: RuntimeRun) -> None:
-                if run.session.passes == 1:
-                    for warning in run.session.warnings():
-                        print(f"warning: {warning}", file=sys.stderr)
-                events = run.session.drain()
-                display.show(events, engine.progress(run))
-                if self._trace:
-                    self._trace.add(run.session.passes, events)
-                if interrupted:
-                    run.cancel()
-
-            if self._trace:
-                self._trace.start(program, engine.model.name, self._given, self._seed)
-            result = engine.run(
-                program, self._given, seed=self._seed, budget=options.budget, workers=options.workers, watch=watch
-            )
-        if self._trace:
-            self._trace.end(result)
-        return result
-
-
-class Batch(Task):
-    """Does the jobs of an inputs file side by side, and prints a line for each, in their order; one that fails, fails
-    alone."""
-
-    def run_all(self, jobs: Sequence[Job]) -> int:
-        """The first Ctrl-C ends the runs under way, whose lines say what there is; the others are not begun."""
-        self._started: WeakSet[Run] = WeakSet()
-        self._interrupted = False
-        codes: list[int] = []
-        came: dict[int, State | HwError] = {}
-        with first_interrupt(self._interrupt):
-            for place, result in side_by_side(self._starts(jobs), self._options.max_concurrency, self._note):
-                came[place] = result
-                if self._trace and not isinstance(result, Exception):
-                    self._trace.end(result.result, place)
-                while (next_one := came.pop(len(codes), None)) is not None:
-                    codes.append(self._print(next_one, jobs[len(codes)]))
-        return INTERRUPTED if self._interrupted else max(codes, default=OK)
-
-    def _starts(self, jobs: Sequence[Job]) -> Iterator[Callable[[], Run | HwError]]:
-        for index, job in enumerate(jobs):
-            if self._interrupted:
-                return
-            yield partial(self._start, job, index)
-
-    def _start(self, job: Job, index: int) -> Run | HwError:
-        from hwruntime.errors import HwError
-
-        seed, inputs = self._seed + index, {**self._given, **job.inputs}
-        options: RunOptions = {"seed": seed, "budget": self._options.budget, "workers": self._options.workers}
-        try:
-            if job.error is not None:
-                raise job.error
-            run = self._engine.begin(self._program, inputs, options, eager=True)
-        except HwError as error:
-            return error
-        self._started.add(run)
-        for warning in run.runtime.session.warnings():
-            print(f"warning: {self._options.inputs}:{job.line}: {warning}", file=sys.stderr)
-        if self._trace:
-            self._trace.start(self._program.compiled, self._engine.runtime.model.name, inputs, seed, index)
-        return run
-
-    def _note(self, place: int, run: Run, events: Sequence[Event]) -> None:
-        if self._trace:
-            self._trace.add(run.runtime.session.passes, events, place)
-
-    def _interrupt(self) -> None:
-        self._interrupted = True
-        for run in self._started:
-            run.cancel()
-
-    def _print(self, result: State | HwError, job: Job) -> int:
-        """On stdout; what failed also on stderr."""
-        if not isinstance(result, Exception):
-            print_json(result.to_json())
-            return code_of(result.result)
-        diagnostic = as_diagnostic(result, self._program)
-        where = f"{self._options.inputs}:{job.line}"
-        print(f"error[{diagnostic.code}]: {where}: {diagnostic.message}", file=sys.stderr)
-        failure = {"code": diagnostic.code, "message": diagnostic.message}
-        print_json({"program": self._program.name, "line": job.line, "error": failure})
-        return FAILED
-
-
-def code_of(result: Result) -> int:
-    """The exit status that a run's end makes."""
-    return {"cancelled": INTERRUPTED, "cache": FAILED}.get(result.reason, OK)
+def make_jobs(options: argparse.Namespace, program: api.Program, given: Mapping[str, Value]) -> list[Job]:
+    """What is to be run: once, or once for each line of the inputs file, with a seed of its own."""
+    seed: int = program.compiled.seed if options.seed is None else options.seed
+    limits: RunOptions = {
+        "budget": options.budget,
+        "workers": options.workers,
+        "max_tokens": options.max_tokens,
+        "max_seconds": options.max_seconds,
+    }
+    if options.inputs is None:
+        return [Job(given, {"seed": seed, **limits})]
+    lines = read_lines(options.inputs)
+    return [
+        Job({**given, **line.inputs}, {"seed": seed + index, **limits}, line.number, line.error)
+        for index, line in enumerate(lines)
+    ]
 
 
 @contextmanager
-def open_trace(path: str | None) -> Iterator[Trace | None]:
-    """The file of `--trace`, before anything that takes time. Raises `Usage`."""
-    from hwruntime.trace import Trace
-
+def open_trace(path: str | None) -> Iterator[TextIO | None]:
+    """The file of `--trace`, made before anything that takes time. Raises `Usage`."""
     if path is None:
         yield None
         return
@@ -237,22 +102,16 @@ def open_trace(path: str | None) -> Iterator[Trace | None]:
     except OSError as error:
         raise Usage(f"cannot write `{path}`: {error.strerror}") from None
     with file:
-        yield Trace(file)
+        yield file
 
 
-@contextmanager
-def first_interrupt(then: Callable[[], object]) -> Iterator[None]:
-    """Within, the first Ctrl-C only makes a call: the pass under way is finished. The next one interrupts."""
+def start_trace(file: TextIO, head: Head) -> Trace:
+    """A trace with its first line."""
+    from hwruntime.trace import Trace
 
-    def note(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        then()
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    trace = Trace(file, head.model)
+    trace.start(head)
+    return trace
 
 
 def load_engine(options: argparse.Namespace, program: api.Program) -> api.Engine:
@@ -267,22 +126,30 @@ def load_engine(options: argparse.Namespace, program: api.Program) -> api.Engine
     return engine
 
 
-def read_jobs(file: str) -> list[Job]:
-    """One job for each line of a JSONL file that is not empty; a line that is not an object of parameters is a job
-    that fails."""
+@dataclass(frozen=True)
+class Line:
+    """A line of an inputs file; `error` says why it holds no parameters."""
+
+    number: int
+    inputs: Mapping[str, Value]
+    error: HwError | None = None
+
+
+def read_lines(file: str) -> list[Line]:
+    """The lines of a JSONL file that are not empty."""
     from hwruntime.errors import InputError
 
-    jobs = []
+    lines = []
     for number, line in enumerate(read_text(Path(file)).splitlines(), 1):
         if not line.strip():
             continue
         try:
             data = json.loads(line)
         except (ValueError, RecursionError) as error:
-            jobs.append(Job({}, number, InputError(f"the line is not JSON: {error}")))
+            lines.append(Line(number, {}, InputError(f"the line is not JSON: {error}")))
             continue
         if isinstance(data, dict):
-            jobs.append(Job(data, number))
+            lines.append(Line(number, data))
         else:
-            jobs.append(Job({}, number, InputError("the line is not a JSON object of parameters")))
-    return jobs
+            lines.append(Line(number, {}, InputError("the line is not a JSON object of parameters")))
+    return lines

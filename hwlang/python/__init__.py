@@ -5,4 +5,5 @@ words          the words of the language as values and calls
 crews          workers, each clause a call           handles    parameters, texts, scratchpads and streams
 values         Python values -> nodes                places     the spans of nodes that a call makes
 runs           a run: its events, its texts at any time          batches    many runs, side by side
+coroutines     blocks and coroutines, for what a program cannot say
 """

@@ -11,13 +11,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakSet, finalize
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from weakref import WeakSet, WeakValueDictionary, finalize
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from hwruntime.batch import Run as RuntimeRun
+    from hwruntime.batch import Tenant
     from hwruntime.engine import Engine as RuntimeEngine
     from hwruntime.program import Json
     from hwruntime.result import Event, Reason, Result, Usage, WorkerResult
@@ -130,41 +134,81 @@ class State(Mapping[str, str]):
         return self.result.to_json()
 
 
+class Party(Protocol):
+    """Who takes part in a pass: a `Run`, or the coroutines of an event loop (`coroutines.Desk`)."""
+
+    @property
+    def runtime(self) -> Tenant: ...
+
+    def begin_pass(self, waited_for: bool) -> bool:
+        """Whether it takes part."""
+
+    def end_pass(self) -> None:
+        """The pass has been made."""
+
+    def break_off(self, whose: Party) -> None:
+        """The pass was interrupted. It was made for `whose`."""
+
+
+class Host(Protocol):
+    """Who makes passes for an event loop: `coroutines.Desk`."""
+
+    async def take_along(self, run: Run) -> bool:
+        """Wait for the pass that is to be made, with a run in it; False where there is none."""
+
+
 class Turns:
     """Who may use an engine: one thread at a time. Runs that wait for a pass at the same time share it.
 
     `eager` runs go along with every pass, whether somebody waits for them or not, as long as not too many of their
-    events are still to be looked at. `left` are runs that nobody holds any more. Their pages are given back when the
-    next one takes its turn, and not by the garbage collector, which may come in the middle of a pass.
+    events are still to be looked at. `left` is what gives back the pages of runs that nobody holds any more. That is
+    done when the next one takes its turn, and not by the garbage collector, which may come in the middle of a pass.
+    `hosts` are of the event loops in which coroutines ask for passes themselves.
     """
 
     def __init__(self, engine: RuntimeEngine) -> None:
         self.engine = engine
-        self.left: deque[RuntimeRun] = deque()
+        self.left: deque[Callable[[], object]] = deque()
         self.eager: WeakSet[Run] = WeakSet()
-        self._waiting: dict[Run, None] = {}
+        self.hosts: WeakValueDictionary[AbstractEventLoop, Host] = WeakValueDictionary()
+        self._waiting: dict[Party, None] = {}
         self._lock = Lock()  # of the engine
         self._list = Lock()  # of who waits
 
     def __enter__(self) -> RuntimeEngine:
         self._lock.acquire()
-        while self.left:
-            self.engine.finish(self.left.popleft())
+        self._give_back()
         return self.engine
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+        self.tidy()
 
-    def make_pass(self, run: Run) -> None:
-        """Make a pass of a run and of all others that wait or are eager, unless another thread has made it already."""
+    def tidy(self) -> None:
+        """Give back what is left, if it is nobody's turn; else whose turn it is does so at its end."""
+        while self.left and self._lock.acquire(blocking=False):
+            self._give_back()
+            self._lock.release()
+
+    def _give_back(self) -> None:
+        while self.left:
+            self.left.popleft()()
+
+    def await_pass(self, run: Party) -> None:
+        """Have a run take part in the next pass that is made."""
         with self._list:
             self._waiting[run] = None
+
+    def make_pass(self, run: Party) -> None:
+        """Make a pass of a run and of all others that wait or are eager, unless another thread has made it already."""
+        self.await_pass(run)
         with self as engine:
             with self._list:
                 if run not in self._waiting:
                     return
                 waiting, self._waiting = self._waiting, {}
-            asked = [each for each in (*waiting, *self.eager - waiting.keys()) if each.begin_pass(each in waiting)]
+            eager = [each for each in self.eager if each not in waiting]
+            asked = [each for each in (*waiting, *eager) if each.begin_pass(each in waiting)]
             try:
                 engine.step([each.runtime for each in asked])
             except BaseException:  # in the middle of a pass: none of its runs can go on
@@ -196,7 +240,7 @@ class Run(Iterator["Event"]):
             self.runtime = start(engine)
             self._events = deque(self.runtime.session.drain())
             self._model = engine.model.name
-            self._left = finalize(self, turns.left.append, self.runtime)
+            self._left = finalize(self, turns.left.append, partial(engine.finish, self.runtime))
             self._left.atexit = False
             if eager:
                 turns.eager.add(self)
@@ -215,8 +259,21 @@ class Run(Iterator["Event"]):
     def step(self) -> bool:
         """Do one pass; False where there was none to do. Raises the error that ends the run."""
         self.advance()
+        return self.goes_on()
+
+    def goes_on(self) -> bool:
+        """Whether there is anything to come. Raises the error that ended the run."""
         self.runtime.raise_error()
         return self._left.alive or self.ready
+
+    async def async_step(self) -> bool:
+        """`step` in a thread, or together with the coroutines of the event loop, if they are about to do a pass."""
+        import asyncio  # most programs do without
+
+        host = self._turns.hosts.get(asyncio.get_running_loop())
+        if self._left.alive and host and await host.take_along(self):
+            return self.goes_on()
+        return await in_thread(self.step)
 
     def advance(self) -> None:
         """Do one pass, if it has not ended; it may end by an error then."""
@@ -280,7 +337,7 @@ class Run(Iterator["Event"]):
         if self.runtime.stage == "over":
             self.end()
 
-    def break_off(self, whose: Run) -> None:
+    def break_off(self, whose: Party) -> None:
         """End it in the middle of a pass that was interrupted, which was made for the run `whose`."""
         if self is not whose:
             self.runtime.break_off()
@@ -357,7 +414,7 @@ class AsyncRun:
 
     async def _next(self) -> Event | None:
         run = self._run if self._run else await in_thread(self._begin)
-        while not run.ready and await in_thread(run.step):
+        while not run.ready and await run.async_step():
             pass
         return next(run) if run.ready else None
 

@@ -73,7 +73,7 @@ class Finisher:
 
     def hear(self, outcome: Outcome) -> None:
         self._worker.block.tokens.extend(self._worker.pending)
-        self._worker.pending = []
+        self._worker.written()
         ended = self._worker.hear(outcome.token).ended
         if self._answer.source in ("regex", "vote"):
             self.text = find(self._answer.value, self._worker.voice)

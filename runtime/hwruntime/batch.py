@@ -1,10 +1,12 @@
 """One forward call: the rows of all runs, laid out over the pool, and what comes of them."""
 
+import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -16,10 +18,11 @@ from hwruntime.errors import HwError, RunError
 from hwruntime.plan import Block as PlanBlock
 from hwruntime.plan import Piece, Plan, build_plan
 from hwruntime.plan import Row as PlanRow
-from hwruntime.result import Result
+from hwruntime.requests import Requests
+from hwruntime.result import Reason, Result
 from hwruntime.rows import Block, Edit, Outcome, Pass, Row, whole_row
 from hwruntime.sampler import sample
-from hwruntime.session import Session
+from hwruntime.session import Known, Session
 
 Stage = Literal["new", "here", "away", "over"]  # `new` and `away` ones have no pages and wait for some
 
@@ -36,15 +39,44 @@ class Todo:
         return cls(deque(now.edits), now.rows)
 
 
-@dataclass(eq=False)
-class Run:
-    """One execution of a program: its session, and where the pool holds its blocks.
+@dataclass(frozen=True)
+class Stray:
+    """A row of which something else came now than when the pass was first made."""
 
-    `number`: a run that began later has a larger one. `away`: its K/V while it has no pages, and of how many tokens
+    number: int
+    row: Row
+    was: Outcome
+    now: Outcome
+
+
+class Bookkeeping(Protocol):
+    """What the engine asks of who says which rows to run. Real: `session.Session`, `requests.Requests`."""
+
+    reason: Reason | None  # why it is over
+
+    @property
+    def openings(self) -> Sequence[Row]:
+        """Constants that are encoded before its first pass."""
+
+    def usual_load(self) -> tuple[int, int]:
+        """How many workers it has, and the tokens of a typical view."""
+
+    def stop(self, reason: Reason) -> None:
+        """End here, or do with less."""
+
+    def close(self, error: HwError | None) -> None:
+        """Nothing more comes."""
+
+
+@dataclass(eq=False)
+class Tenant(ABC):
+    """Who takes part in passes: its bookkeeping, and where the pool holds its blocks.
+
+    `number`: one that began later has a larger one. `away`: its K/V while it has no pages, and of how many tokens
     they are. `now`: the pass that it has begun. `error`: what ended it, if it was one.
     """
 
-    session: Session
+    session: Bookkeeping
     number: int = 0
     blocks: dict[Block, CacheBlock] = field(default_factory=dict)
     stage: Stage = "new"
@@ -61,6 +93,68 @@ class Run:
         """The block in the pool that holds a block of the session's."""
         return self.blocks.setdefault(block, CacheBlock())
 
+    @abstractmethod
+    def begin_pass(self) -> Todo:
+        """What is left to do of its pass."""
+
+    @abstractmethod
+    def end_pass(self, outcomes: Sequence[Outcome]) -> None:
+        """Take what came of its rows."""
+
+    def break_off(self) -> None:
+        """Say that a pass of it was left in the middle, because of another run."""
+        self.error = RunError("the run shared a pass with others, and that was interrupted")
+
+
+@dataclass(eq=False)
+class Visit(Tenant):
+    """The coroutines of one event loop."""
+
+    session: Requests
+
+    def begin_pass(self) -> Todo:
+        self.now = Todo(self.session.edits, self.session.rows)
+        return self.now
+
+    def end_pass(self, outcomes: Sequence[Outcome]) -> None:
+        self.now = None
+        self.session.advance(outcomes)
+
+
+@dataclass(eq=False)
+class Run(Tenant):
+    """One execution of a program. `known`: passes to come whose outcomes are taken as they are; `strays`: where the
+    model would have gone on otherwise in those."""
+
+    session: Session
+    known: deque[Known] = field(default_factory=deque)
+    strays: list[Stray] = field(default_factory=list)
+
+    def begin_pass(self) -> Todo:
+        """What is left to do of its pass. Raises `RunError` where it is known, and not this one."""
+        if self.now is None:
+            known = self.known[0] if self.known else None
+            if known:
+                self.session.began = time.monotonic() - known.seconds
+                for feed in known.feeds:
+                    self.session.feed(*feed)
+            self.now = Todo.of(self.session.next_pass())
+            if known and [row.tokens for row in self.now.rows] != list(known.tokens):
+                raise RunError(
+                    f"pass {self.session.passes + 1} cannot be made again: it has other tokens now",
+                    help="take the model, and the version of hwlang, that the run began with",
+                )
+        return self.now
+
+    def end_pass(self, outcomes: Sequence[Outcome]) -> None:
+        """Take what came of its rows, or what is known to have come."""
+        rows, self.now = self.rows, None
+        known = self.known.popleft().outcomes if self.known else None
+        self.session.advance(known or outcomes)
+        for row, was, now in zip(rows, known or outcomes, outcomes, strict=True):
+            if was.token != now.token:
+                self.strays.append(Stray(self.session.passes, row, was, now))
+
     def feed(self, stream: str, text: str) -> None:
         """Add text to one of the program's streams."""
         self.session.feed(stream, text)
@@ -75,10 +169,6 @@ class Run:
         self.raise_error()
         return self.session.result(model)
 
-    def break_off(self) -> None:
-        """Say that a pass of it was left in the middle, because of another run."""
-        self.error = RunError("the run shared a pass with others, and that was interrupted")
-
     def raise_error(self) -> None:
         if self.error:
             raise self.error
@@ -88,7 +178,7 @@ class Run:
 class Placed:
     """A row of a run, and the block-local positions that its tokens have in the pool."""
 
-    run: Run
+    run: Tenant
     row: Row
     positions: range
 
@@ -112,7 +202,7 @@ class Foresight:
     batch: Batch
     version: int
 
-    def holds(self, rows: Sequence[tuple[Run, Row]], pool: Pool) -> bool:
+    def holds(self, rows: Sequence[tuple[Tenant, Row]], pool: Pool) -> bool:
         """Whether this is the layout of a pass of these rows, whose tokens the pool has not made room for yet."""
         if pool.version != self.version:
             return False

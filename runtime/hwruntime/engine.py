@@ -1,21 +1,26 @@
 """The engine: runs of programs on one model. A step is three calls: plan, forward, sample."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol, Unpack
 
 from torch import Tensor
 
-from hwruntime.batch import Batch, Foresight, Placed, Run, Todo, foresee, lay_out, outcomes
+from hwruntime.batch import Batch, Foresight, Placed, Run, Tenant, Visit, foresee, lay_out, outcomes
 from hwruntime.cache import Block as CacheBlock
 from hwruntime.cache import Pool, Stored, too_small
+from hwruntime.counters import Counters
 from hwruntime.errors import HwError, PoolFull
 from hwruntime.openings import Opening, Openings
 from hwruntime.plan import Plan
 from hwruntime.program import Program, Value
+from hwruntime.requests import Requests
 from hwruntime.result import Event, Progress, Result
 from hwruntime.room import Room
 from hwruntime.rows import ClearBlock, Edit, MoveBlock, Outcome, Row, whole_row
-from hwruntime.session import RunOptions, Session
+from hwruntime.session import Known, Log, RunOptions, Session
 from hwruntime.tokenizer import Tokenizer
 
 CHUNK = 256  # tokens of a long text that are encoded in one forward call
@@ -71,6 +76,7 @@ class Engine:
         self._openings = openings
         self._pool = model.pool
         self._room = Room(model)
+        self.counters = Counters()
         self._begun = 0
         self._foresight: Foresight | None = None
 
@@ -79,11 +85,13 @@ class Engine:
         program: Program,
         inputs: Mapping[str, Value],
         watch: Watch | None = None,
+        log: Log | None = None,
+        known: Iterable[Known] = (),
         **options: Unpack[RunOptions],
     ) -> Result:
         """Run a program to its end. `watch` is called after every pass; `KeyboardInterrupt` ends the run, keeping what
-        there is. Raises `InputError`, `RunError`."""
-        run = self.start(program, inputs, **options)
+        there is. The rest is as for `start`. Raises `InputError`, `RunError`."""
+        run = self.start(program, inputs, log, known, **options)
         try:
             while self.step([run]):
                 if watch:
@@ -105,30 +113,56 @@ class Engine:
         finally:
             self.finish(run)
 
-    def start(self, program: Program, inputs: Mapping[str, Value], **options: Unpack[RunOptions]) -> Run:
+    def start(
+        self,
+        program: Program,
+        inputs: Mapping[str, Value],
+        log: Log | None = None,
+        known: Iterable[Known] = (),
+        **options: Unpack[RunOptions],
+    ) -> Run:
         """Begin a run: check that it fits, and encode its constants, if there is room now. It goes on with `step`, and
-        its pages are free once it has ended; `finish` ends it early. Raises `InputError`, `RunError`."""
-        session = Session(program, inputs, self.model.tokenizer, context=self.model.context, **options)
+        its pages are free once it has ended; `finish` ends it early. `log` is told of what happens. `known`: passes
+        that are made again, with the outcomes that they had. Raises `InputError`, `RunError`."""
+        session = Session(program, inputs, self.model.tokenizer, context=self.model.context, log=log, **options)
         lengths = session.block_lengths()
         if not self._pool.fits(lengths):
-            raise too_small(sum(lengths), self._pool.capacity)
+            error = too_small(sum(lengths), self._pool.capacity)
+            session.close(error)
+            raise error
         self._begun += 1
-        run = Run(session, self._begun)
+        run = Run(session, self._begun, known=deque(known))
         self._room.runs.append(run)
+        self.counters.runs_begun += 1
         try:
             if self._pool.free_for(session.opening_lengths()):
                 self._bring_in(run)
+        except HwError as error:
+            self._fail(run, error)
+            raise
         except BaseException:
             self.finish(run)
             raise
         return run
 
-    def step(self, runs: Sequence[Run]) -> bool:
+    def visit(self) -> Visit:
+        """What coroutines ask of the passes, to be brought into them by `join`."""
+        return Visit(Requests(self.model.tokenizer, self.model.context, CHUNK))
+
+    def join(self, visit: Visit) -> None:
+        """Have coroutines take part from now on. Once or more often."""
+        if not visit.number:
+            self._begun += 1
+            visit.number = self._begun
+            self._room.runs.append(visit)
+
+    def step(self, runs: Sequence[Tenant]) -> bool:
         """One pass of all these runs; whether any is left that goes on. One that there is no room for waits until there
         is; one that fails ends alone (`Run.error`)."""
+        began = time.perf_counter()
         asked = sorted((run for run in runs if run.stage != "over"), key=lambda run: run.number)
         self._room.asked = asked
-        ready: list[Run] = []
+        ready: list[Tenant] = []
         for run in asked:
             if self._made_ready(run, alone=not ready):
                 ready.append(run)
@@ -136,17 +170,40 @@ class Engine:
         if batch.rows:
             logits = self._forward(batch)
             self._sample(batch, logits)
+            self.counters.pass_seconds += time.perf_counter() - began
         return any(run.stage != "over" for run in asked)
 
-    def finish(self, run: Run) -> None:
+    def settle(self, visit: Visit) -> None:
+        """Carry out edits that wait for a pass, as far as there is room."""
+        if visit.stage == "here":
+            with suppress(PoolFull):
+                self._carry_out_all(visit, visit.session.edits)
+
+    def finish(self, run: Tenant) -> None:
         """End a run here: its pages are free. Once or more often."""
         self._room.release(run)
+        if run.stage != "over" and isinstance(run, Run):
+            self.counters.runs_ended["error" if run.error else run.session.reason or "cancelled"] += 1
         run.stage = "over"
+        run.session.close(run.error)
 
     def forget(self) -> None:
         """Give back the pages of constants that no run uses now; they would be kept for a run that has the same."""
         while self._room.drop_constant():
             pass
+
+    def metrics(self) -> str:
+        """The counters, what is under way and how full the cache is, as text for Prometheus."""
+        self.counters.runs_suspended = self._room.suspended
+        here = sum(run.stage == "here" for run in self._room.runs)
+        return self.counters.exposition(
+            {
+                'hw_runs{pages="yes"}': here,
+                'hw_runs{pages="no"}': len(self._room.runs) - here,
+                "hw_cache_tokens": self._pool.used,
+                "hw_cache_capacity_tokens": self._pool.capacity,
+            }
+        )
 
     def progress(self, run: Run) -> Progress:
         """How far a run is, and how full the cache."""
@@ -155,16 +212,14 @@ class Engine:
 
     # --- Getting ready ---
 
-    def _made_ready(self, run: Run, alone: bool) -> bool:
+    def _made_ready(self, run: Tenant, alone: bool) -> bool:
         """Bring a run to where its rows can be laid out; whether it has any. `alone`: no older run is in this pass, so
         nobody will make more room for it than there is."""
         try:
             if run.stage != "here":
                 self._bring_in(run)
-            now = run.now = run.now or Todo.of(run.session.next_pass())
-            while now.edits:
-                self._carry_out(run, now.edits[0])
-                now.edits.popleft()
+            now = run.begin_pass()
+            self._carry_out_all(run, now.edits)
         except PoolFull:
             self._wait(run, alone)
             return False
@@ -175,7 +230,7 @@ class Engine:
             self.finish(run)
         return bool(now.rows)
 
-    def _bring_in(self, run: Run) -> None:
+    def _bring_in(self, run: Tenant) -> None:
         """Encode a run's constants, or give a suspended one what it had. Raises `PoolFull`."""
         if not self._pool.used:
             self.model.expect(*run.session.usual_load())
@@ -189,21 +244,22 @@ class Engine:
             raise
         run.stage = "here"
 
-    def _wait(self, run: Run, alone: bool) -> None:
+    def _wait(self, run: Tenant, alone: bool) -> None:
         """What becomes of a run that there is no room for."""
         if alone:
             run.session.stop("cache")
-            self.finish(run)
+            if run.session.reason:
+                self.finish(run)
         elif run.stage == "here":
             self._room.suspend(run)
 
-    def _fail(self, run: Run, error: HwError) -> None:
+    def _fail(self, run: Tenant, error: HwError) -> None:
         run.error = error
         self.finish(run)
 
     # --- The three calls ---
 
-    def _plan(self, runs: Sequence[Run]) -> Batch:
+    def _plan(self, runs: Sequence[Tenant]) -> Batch:
         """Make room for the tokens of the runs' rows, of the oldest run first, and lay the pass out, unless it has been
         foreseen."""
         rows = [(run, row) for run in runs for row in run.rows]
@@ -218,7 +274,7 @@ class Engine:
                 self._wait(run, alone=not placed)
         return foresight.filled(placed) if foresight else lay_out(placed, self._pool)
 
-    def _place(self, run: Run) -> list[Placed]:
+    def _place(self, run: Tenant) -> list[Placed]:
         """Make room for the tokens of a run's rows; for none of them where it raises `PoolFull`."""
         placed: list[Placed] = []
         try:
@@ -233,6 +289,9 @@ class Engine:
     def _forward(self, batch: Batch) -> Tensor:
         """Logits for the rows that want something, in their order: [rows, vocabulary]. While a GPU is at them, the pass
         that will follow if all goes on is laid out."""
+        self.counters.passes += 1
+        self.counters.rows += len(batch.rows)
+        self.counters.encoded_tokens += len(batch.tokens)
         logits = self.model.forward(batch.tokens, batch.plan, batch.slots, batch.wanted)
         self._foresight = foresee(batch, self._pool)
         if self._foresight:
@@ -242,19 +301,19 @@ class Engine:
     def _sample(self, batch: Batch, logits: Tensor) -> None:
         """Sample, and tell every run what came of its rows."""
         came = outcomes(batch, logits)
-        of_run: dict[Run, list[Outcome]] = {}
+        self.counters.sampled_tokens += sum(placed.row.draw is not None for placed in batch.rows)
+        of_run: dict[Tenant, list[Outcome]] = {}
         for placed in batch.rows:
             of_run.setdefault(placed.run, []).append(came[placed.row])
         for run, own in of_run.items():
-            run.now = None
             try:
-                run.session.advance(own)
+                run.end_pass(own)
             except HwError as error:
                 self._fail(run, error)
 
     # --- The cache ---
 
-    def _encode(self, run: Run, row: Row) -> None:
+    def _encode(self, run: Tenant, row: Row) -> None:
         """Encode a constant, in chunks; one that stands alone is shared with all runs that have the same. Raises
         `PoolFull`."""
         shared = self._room.constants.take(row.block, row.tokens) if sharable(row) else None
@@ -268,7 +327,7 @@ class Engine:
         if sharable(row):
             self._room.constants.add(row.block, row.tokens, run.blocks[row.block])
 
-    def _encode_kept(self, run: Run, row: Row, openings: Openings) -> None:
+    def _encode_kept(self, run: Tenant, row: Row, openings: Openings) -> None:
         """Take an opening from disk if it is there, else encode it and leave it there. Raises `PoolFull`."""
         opening = Opening(row.tokens, CHUNK)
         stored = openings.find(opening)
@@ -280,7 +339,7 @@ class Engine:
                 self._room.extend(run, run.held(row.block), len(row.tokens[start : start + CHUNK]))
             openings.restore(stored, self._slots(run.held(row.block)))
 
-    def _encode_chunks(self, run: Run, row: Row) -> None:
+    def _encode_chunks(self, run: Tenant, row: Row) -> None:
         for start in range(0, len(row.tokens), CHUNK):
             chunk = whole_row(row.writer, row.view, row.tokens[start : start + CHUNK])
             positions = self._room.extend(run, run.held(chunk.block), len(chunk.tokens))
@@ -289,15 +348,23 @@ class Engine:
     def _slots(self, block: CacheBlock) -> list[int]:
         return self._pool.slots(block, range(block.length))
 
-    def _carry_out(self, run: Run, edit: Edit) -> None:
+    def _carry_out_all(self, run: Tenant, edits: deque[Edit]) -> None:
+        """Carry out edits, in order. Raises `PoolFull` at the first that there is no room for."""
+        while edits:
+            self._carry_out(run, edits[0])
+            edits.popleft()
+
+    def _carry_out(self, run: Tenant, edit: Edit) -> None:
         """Move or clear a block. Raises `PoolFull`, with nothing moved."""
         match edit:
+            case ClearBlock(block=block, for_good=True):
+                self._room.drop(run, block)
             case ClearBlock(block=block):
                 self._pool.clear(run.held(block))
             case MoveBlock(source=source, target=target):
                 self._move(run, run.held(source), run.held(target))
 
-    def _move(self, run: Run, source: CacheBlock, target: CacheBlock) -> None:
+    def _move(self, run: Tenant, source: CacheBlock, target: CacheBlock) -> None:
         """Append `source` to `target`, keys rotated on by the length that `target` had (rule 4)."""
         by = target.length
         if by == 0:  # nothing to rotate by: hand the pages over

@@ -4,11 +4,13 @@ transformers owns loading, quantized checkpoints and model code, all unmodified;
 (design section 6).
 """
 
+import hashlib
 import inspect
 import logging
 from collections.abc import Sequence
 
 import torch
+import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -102,6 +104,21 @@ class Model:
             name, device=device, dtype=dtype, trust_remote_code=trust_remote_code, weights=weights
         )
         return cls(checkpoint, attention, kv_tokens, kv_dtype)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that the model's arithmetic depends on, besides its weights."""
+        return {
+            "config": hashlib.sha256(self.hf.config.to_json_string().encode()).hexdigest(),
+            "context": str(self.context),
+            "dtype": self.dtype,
+            "weights": self.weights,
+            "kv dtype": self.kv_dtype,
+            "attention": self.attention.name,
+            "device": self.hf.device.type,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
 
     def expect(self, workers: int, tokens: int) -> None:
         """Told while the pool is empty: how many workers the coming run has, and the tokens of a typical view."""

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from transformers import __version__ as transformers_version
-
 from hwruntime.attention import Layer
 from hwruntime.cache import Stored
 from hwruntime.errors import InputError, ModelError
@@ -110,16 +107,8 @@ def identity(model: "Model", checkpoint: str) -> dict[str, str]:
     return {
         "hwlang": f"opening, format {FORMAT}",
         "checkpoint": checkpoint,
-        "config": model.hf.config.to_json_string(),
-        "context": str(model.context),
         "rotations": rotations(list(model.layers.values())),
-        "dtype": model.dtype,
-        "weights": model.weights,
-        "kv dtype": model.kv_dtype,
-        "attention": model.attention.name,
-        "device": model.hf.device.type,
-        "torch": torch.__version__,
-        "transformers": transformers_version,
+        **model.identity,
     }
 
 

@@ -1,6 +1,6 @@
 """What a run tells: events while it goes on, a result at its end."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from hwruntime.program import Json
@@ -13,13 +13,15 @@ Reason = Literal["answer", "stopped", "done", "budget", "stalled", "context", "c
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a run, at its pass `at`. `worker` is a stream's name for `feed`."""
+    """Something that happened in a run, at its pass `at`. `worker` is a stream's name for `feed`; `logits` are those of
+    an `ask`, one a choice; `time`: seconds since the run began."""
 
     kind: EventKind
     at: int
     worker: str
     text: str = ""
     logits: tuple[float, ...] = ()
+    time: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,12 @@ class Result:
     def to_json(self) -> dict[str, Json]:
         """The object that `hw run --json` prints."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Json]) -> "Result":
+        """Read what `to_json` wrote. Raises `TypeError` where it is something else."""
+        workers, usage = data["workers"], data["usage"]
+        if not isinstance(workers, dict) or not isinstance(usage, dict):
+            raise TypeError("`workers` and `usage` are objects")
+        made = {name: WorkerResult(**worker) for name, worker in workers.items()}  # type: ignore[arg-type]
+        return cls(**{**data, "workers": made, "usage": Usage(**usage)})  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
-from hwruntime.batch import Run
+from hwruntime.batch import Tenant
 from hwruntime.cache import Block as CacheBlock
 from hwruntime.cache import Pool, Stored
 from hwruntime.errors import PoolFull
@@ -62,15 +62,16 @@ class Room:
 
     def __init__(self, memory: Memory) -> None:
         self.constants = Constants()
-        self.runs: list[Run] = []
-        self.asked: Sequence[Run] = ()
+        self.runs: list[Tenant] = []
+        self.asked: Sequence[Tenant] = ()
+        self.suspended = 0  # how often one was
         self._memory = memory
 
     @property
     def pool(self) -> Pool:
         return self._memory.pool
 
-    def extend(self, run: Run, block: CacheBlock, tokens: int) -> range:
+    def extend(self, run: Tenant, block: CacheBlock, tokens: int) -> range:
         """`Pool.extend`, after others have made room for it. Raises `PoolFull`."""
         while not self.pool.has_room([block], tokens) and (self.drop_constant() or self._suspend_for(run)):
             pass
@@ -83,7 +84,7 @@ class Room:
             self.pool.clear(dropped)
         return dropped is not None
 
-    def suspend(self, run: Run) -> None:
+    def suspend(self, run: Tenant) -> None:
         """Take a run's pages, and keep what only they held."""
         for block, held in run.blocks.items():
             if held.length and not self.constants.release(block):
@@ -91,8 +92,9 @@ class Room:
                 self.pool.clear(held)
         run.blocks.clear()
         run.stage = "away"
+        self.suspended += 1
 
-    def bring_back(self, run: Run) -> None:
+    def bring_back(self, run: Tenant) -> None:
         """Give a suspended run pages for what it had. Raises `PoolFull`, with the run suspended as it was."""
         made: dict[Block, CacheBlock] = {}
         try:
@@ -107,21 +109,27 @@ class Room:
         run.blocks.update(made)
         run.away.clear()
 
-    def release(self, run: Run) -> None:
+    def release(self, run: Tenant) -> None:
         """Take a run's pages for good; once or more often."""
         self.free(run)
         run.away.clear()
         if run in self.runs:
             self.runs.remove(run)
 
-    def free(self, run: Run) -> None:
+    def drop(self, run: Tenant, block: Block) -> None:
+        """Take the pages of one of a run's blocks for good."""
+        self.pool.clear(run.held(block))
+        del run.blocks[block]
+        run.away.pop(block, None)
+
+    def free(self, run: Tenant) -> None:
         """Give back the pages that a run has now."""
         for block, held in run.blocks.items():
             if not self.constants.release(block):
                 self.pool.clear(held)
         run.blocks.clear()
 
-    def _suspend_for(self, run: Run) -> bool:
+    def _suspend_for(self, run: Tenant) -> bool:
         """Suspend one run that has to make room for this one; whether there was one. A pool that can grow does."""
         if self.pool.grows:
             return False

@@ -39,6 +39,7 @@ class Row:
 
     `seen` [len(view)] limits how many tokens of a block are seen; None is all of them, those of this pass included.
     With `draw` the next token is sampled; with `choices` the likeliest of these tokens is wanted; else nothing is.
+    `text`: what the tokens say, where the writer knows.
     """
 
     writer: str
@@ -47,6 +48,7 @@ class Row:
     seen: tuple[int | None, ...]
     draw: Draw | None = None
     choices: tuple[int, ...] = ()
+    text: str = ""
 
     @property
     def block(self) -> Block:
@@ -60,10 +62,15 @@ class Row:
 
 
 def whole_row(
-    writer: str, view: Sequence[Block], tokens: Sequence[int], draw: Draw | None = None, choices: tuple[int, ...] = ()
+    writer: str,
+    view: Sequence[Block],
+    tokens: Sequence[int],
+    draw: Draw | None = None,
+    choices: tuple[int, ...] = (),
+    text: str = "",
 ) -> Row:
     """A row that sees its whole view."""
-    return Row(writer, tuple(view), tuple(tokens), (None,) * len(view), draw, choices)
+    return Row(writer, tuple(view), tuple(tokens), (None,) * len(view), draw, choices, text)
 
 
 def again_row(writer: str, view: Sequence[Block], draw: Draw) -> Row | None:
@@ -97,7 +104,10 @@ class MoveBlock:
 
 @dataclass(frozen=True)
 class ClearBlock:
+    """Empty `block` in the cache; `for_good`: nothing will be written to it any more."""
+
     block: Block
+    for_good: bool = False
 
 
 Edit = MoveBlock | ClearBlock

@@ -11,13 +11,14 @@ sampled, it fires triggers and decides what comes next (`advance`). "Rule" numbe
     session.result()
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from typing import Protocol, TypedDict, Unpack
 
 from hwruntime.answer import Answers, Finisher
-from hwruntime.errors import InputError, RunError
+from hwruntime.errors import HwError, InputError, RunError
 from hwruntime.inputs import active_workers, bind, check_tokens
 from hwruntime.program import (
     Action,
@@ -58,11 +59,51 @@ class RunOptions(TypedDict, total=False):
 
     seed: int | None
     budget: int | None  # passes
+    max_tokens: int | None  # sampled by all workers together
+    max_seconds: float | None
     workers: int | None  # of the program's `workers n of ...`
 
 
+@dataclass(frozen=True)
+class Made:
+    """A pass that has been made: what was done, what came of it, and the `events` since the one before it. `last`: it
+    came after the run's end, for posts or the finisher. `seconds`: since the run began."""
+
+    number: int
+    edits: tuple[Edit, ...]
+    rows: tuple[Row, ...]
+    outcomes: tuple[Outcome, ...]
+    events: tuple[Event, ...]
+    last: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """A pass whose outcomes are known before it is made: of a run that is made again. `feeds` (stream, text) come in
+    front of it; it was made `seconds` after the run began."""
+
+    feeds: tuple[tuple[str, str], ...]
+    tokens: tuple[tuple[int, ...], ...]  # of each row
+    seconds: float
+    outcomes: tuple[Outcome, ...]
+
+
+class Log(Protocol):
+    """Keeps what happens in a run. Real: `trace.RunTrace`."""
+
+    def begin(self, session: "Session", events: Sequence[Event]) -> None: ...
+
+    def add(self, made: Made) -> None: ...
+
+    def end(
+        self, session: "Session", edits: Sequence[Edit], events: Sequence[Event], error: HwError | None
+    ) -> None: ...
+
+
 class Session:
-    """A run of `program` on `inputs`. `context` is the longest view that the model can take, in tokens.
+    """A run of `program` on `inputs`. `context` is the longest view that the model can take, in tokens; `log` is told
+    of every pass.
 
     Raises `InputError` where inputs do not fit the program, `RunError` where the program does not fit the model.
     """
@@ -73,23 +114,24 @@ class Session:
         inputs: Mapping[str, Value],
         tokenizer: Tokenizer,
         context: int | None = None,
+        log: Log | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
         self.program = program
         self.passes = 0
         self.reason: Reason | None = None
-        self._tokenizer = tokenizer
+        self.began = time.monotonic()
+        self.tokenizer = tokenizer
         self._context = context
-        seed, budget = options.get("seed"), options.get("budget")
-        if budget is not None and budget < 1:
-            raise InputError(f"a budget of {budget} passes leaves nothing to run", help="give at least 1")
+        self._log = log
+        self._take_limits(options)
+        seed = options.get("seed")
         self.seed = program.seed if seed is None else seed
-        self.budget = budget or program.budget or DEFAULT_BUDGET
-        self._budget_given = bool(budget or program.budget)
         values = bind(program, inputs)
         names = active_workers(program, values, options.get("workers"))
         self._values = {**values, "workers": ", ".join(names)}
         self._events: list[Event] = []
+        self._unlogged: list[Event] = []
         self._workers = [
             WorkerState(spec, index, self._sampling(spec), self._values, tokenizer, self._emit)
             for index, spec in enumerate(program.workers)
@@ -104,13 +146,31 @@ class Session:
         self._probes: list[Probe] = []
         self._edits: list[Edit] = []
         self._running: list[Row] = []
+        self._edited: tuple[Edit, ...] = ()
         self._used = Counter[str]()
         self._prepare()
+        if log:
+            log.begin(self, self._take_unlogged())
 
     @property
     def openings(self) -> list[Row]:
         """Rows that encode the constants: to be run, in this order, before the first pass."""
         return self._views.openings
+
+    @property
+    def pads(self) -> dict[str, Block]:
+        """Shared pads by name, private ones by `worker.name`."""
+        return self._views.pads
+
+    @property
+    def views(self) -> dict[str, tuple[Block, ...]]:
+        """Every worker's view."""
+        return {worker.name: worker.view for worker in self._workers}
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self.began
 
     @property
     def sampled(self) -> int:
@@ -127,16 +187,17 @@ class Session:
             self._end_where_due()
         if self.reason is not None:
             self._running = self._last_rows()
-        edits, self._edits = self._edits, []
-        return Pass(tuple(edits), tuple(self._running))
+        self._edited, self._edits = tuple(self._edits), []
+        return Pass(self._edited, tuple(self._running))
 
     def advance(self, outcomes: Sequence[Outcome]) -> None:
         """Take what came of the rows, in their order."""
         assert len(outcomes) == len(self._running), "one outcome for each row"
+        last = self.reason is not None
         came = dict(zip(self._running, outcomes, strict=True))
-        self._edits = [ClearBlock(row.block) for row in came if row.block.kind == "throw-away"]
+        self._edits = [ClearBlock(row.block, for_good=True) for row in came if row.block.kind == "throw-away"]
         probes, self._probes, self._posts = self._probes, [], []
-        if self.reason is not None:
+        if last:
             self._advance_finisher(came)
         else:
             self.passes += 1
@@ -144,6 +205,10 @@ class Session:
             self._take_turns({row.writer: outcome for row, outcome in came.items() if row.draw})
             for probe in probes:
                 self._take_answer(probe, came[probe.row])
+        if self._log:
+            rows, events = tuple(came), self._take_unlogged()
+            self._log.add(Made(self.passes, self._edited, rows, tuple(outcomes), events, last, self.seconds))
+        self._edited = ()
 
     def feed(self, stream: str, text: str) -> None:
         """Add text to a stream: it is encoded in the next pass, and its triggers fire before that."""
@@ -155,6 +220,12 @@ class Session:
     def stop(self, reason: Reason) -> None:
         """End the run here, without a finisher; the result keeps what there is."""
         self.reason, self._finisher, self._posts = reason, None, []
+
+    def close(self, error: HwError | None = None) -> None:
+        """Say that nothing more comes, and of which error if it ends by one. Once or more often."""
+        if self._log:
+            self._log.end(self, (*self._edited, *self._edits), self._take_unlogged(), error)
+            self._log = None
 
     def drain(self) -> list[Event]:
         """The events since the last call."""
@@ -168,15 +239,27 @@ class Session:
             program=self.program.name,
             model=model,
             seed=self.seed,
-            answer=self._answers.settle(self._workers, pads, self._tokenizer),
+            answer=self._answers.settle(self._workers, pads, self.tokenizer),
             reason=self.reason or "cancelled",
             passes=self.passes,
             workers={w.name: WorkerResult(w.voice, w.tokens, w.steps) for w in self._workers},
-            scratchpads={name: self._tokenizer.decode(block.tokens) for name, block in pads.items()},
+            scratchpads={name: self.tokenizer.decode(block.tokens) for name, block in pads.items()},
             usage=self._usage(),
         )
 
     # --- Starting ---
+
+    def _take_limits(self, options: RunOptions) -> None:
+        """What the run may cost. Raises `InputError`."""
+        for name, unit in (("budget", "passes"), ("max_tokens", "tokens"), ("max_seconds", "seconds")):
+            limit = options.get(name)
+            if isinstance(limit, int | float) and not limit > 0:
+                raise InputError(f"a budget of {limit} {unit} leaves nothing to run", help="give more than 0")
+        budget = options.get("budget")
+        self.budget = budget or self.program.budget or DEFAULT_BUDGET
+        self._budget_given = bool(budget or self.program.budget)
+        self._max_tokens = options.get("max_tokens")
+        self._max_seconds = options.get("max_seconds")
 
     def _sampling(self, spec: Worker) -> Sampling:
         """A worker's settings before its program's. Greedy where neither says anything."""
@@ -201,7 +284,7 @@ class Session:
         for row in self.openings:
             row.block.tokens.extend(row.tokens)
             self._used["constant_tokens"] += len(row.tokens)
-        check_tokens(self.program, self._values, self._tokenizer)
+        check_tokens(self.program, self._values, self.tokenizer)
         for worker in self._workers:
             worker.begin()
             self._fire(worker, Moment(started=True))
@@ -248,7 +331,7 @@ class Session:
         written = {row.block for row in rows}
         for worker in self._workers:
             if worker.block in written:
-                worker.pending = []
+                worker.written()
 
     def _take_turns(self, sampled: Mapping[str, Outcome]) -> None:
         """Look at the workers in declaration order (rule 7)."""
@@ -320,10 +403,13 @@ class Session:
                         self._close(stopped)
 
     def _ask(self, worker: WorkerState, ask: Ask, values: Mapping[str, Value]) -> None:
-        tokens = self._tokenizer.encode(ask.text.fill(values))
-        choices = tuple(self._tokenizer.encode(choice.text.fill(values))[0] for choice in ask.choices)
+        text = ask.text.fill(values)
+        tokens = self.tokenizer.encode(text)
+        choices = tuple(self.tokenizer.encode(choice.text.fill(values))[0] for choice in ask.choices)
         view = (*worker.view, Block("probe", "throw-away"))
-        self._probes.append(Probe(worker, ask, values, whole_row(worker.name, view, tokens, choices=choices)))
+        self._probes.append(
+            Probe(worker, ask, values, whole_row(worker.name, view, tokens, choices=choices, text=text))
+        )
         self._used["probe_tokens"] += len(tokens)
 
     def _take_answer(self, probe: Probe, outcome: Outcome) -> None:
@@ -338,10 +424,10 @@ class Session:
 
     def _post(self, worker: WorkerState, text: str, name: str) -> None:
         pad = self._views.pad_of(worker, name)
-        tokens = self._tokenizer.encode(text)
+        tokens = self.tokenizer.encode(text)
         if tokens:
             view = (*(block for block in worker.view if block is not pad), pad)
-            self._posts.append(whole_row(worker.name, view, tokens))
+            self._posts.append(whole_row(worker.name, view, tokens, text=text))
             self._used["posted_tokens"] += len(tokens)
         self._emit("post", worker.name, text)
 
@@ -371,8 +457,8 @@ class Session:
     def _take_feeds(self) -> None:
         fed, self._fed = self._fed, []
         for stream, text in fed:
-            if tokens := self._tokenizer.encode(text):
-                self._posts.append(whole_row(stream, self._views.stream_view(stream), tokens))
+            if tokens := self.tokenizer.encode(text):
+                self._posts.append(whole_row(stream, self._views.stream_view(stream), tokens, text=text))
                 self._used["posted_tokens"] += len(tokens)
             self._emit("feed", stream, text)
             for worker in self._workers:
@@ -384,12 +470,18 @@ class Session:
     def _end_where_due(self) -> None:
         if all(worker.ended for worker in self._workers) and not self._probes:
             self.reason = "done"
-        elif self.passes >= self.budget:
+        elif self._is_spent():
             self.reason = "budget"
         elif not self._running:
             self.reason = "stalled"
         elif self._context is not None and max(row.length for row in self._running) > self._context:
             self.stop("context")
+
+    def _is_spent(self) -> bool:
+        """Whether the run has cost all that it may."""
+        tokens = self._max_tokens is not None and self.sampled >= self._max_tokens
+        seconds = self._max_seconds is not None and self.seconds >= self._max_seconds
+        return self.passes >= self.budget or tokens or seconds
 
     def _last_rows(self) -> list[Row]:
         """After the end: posts that are still to be written, then the finisher's rows."""
@@ -398,7 +490,7 @@ class Session:
         answer = self.program.answer
         if self._finisher is None and answer is not None and answer.otherwise is not None and self._needs_finisher():
             view = self._views.everything()
-            self._finisher = Finisher(answer, view, self._values, self._tokenizer, self._emit)
+            self._finisher = Finisher(answer, view, self._values, self.tokenizer, self._emit)
         if self._finisher is None or self._finisher.done:
             return []
         row = self._finisher.row()
@@ -406,7 +498,7 @@ class Session:
 
     def _needs_finisher(self) -> bool:
         ended_early = self.reason in ("cancelled", "context", "cache")
-        return not ended_early and not self._answers.settle(self._workers, self._views.pads, self._tokenizer)
+        return not ended_early and not self._answers.settle(self._workers, self._views.pads, self.tokenizer)
 
     def _advance_finisher(self, came: Mapping[Row, Outcome]) -> None:
         if self._finisher is None:
@@ -424,4 +516,12 @@ class Session:
         return Usage(**{name: self._used[name] for name in Usage.__dataclass_fields__})
 
     def _emit(self, kind: EventKind, worker: str, text: str = "", logits: tuple[float, ...] = ()) -> None:
-        self._events.append(Event(kind, self.passes, worker, text, logits))
+        event = Event(kind, self.passes, worker, text, logits, self.seconds)
+        self._events.append(event)
+        if self._log:
+            self._unlogged.append(event)
+
+    def _take_unlogged(self) -> tuple[Event, ...]:
+        """The events that the log has not been told of."""
+        events, self._unlogged = tuple(self._unlogged), []
+        return events

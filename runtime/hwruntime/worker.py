@@ -69,6 +69,7 @@ class WorkerState:
         self.block = Block(spec.name)
         self.view: tuple[Block, ...] = ()
         self.pending: list[int] = []
+        self.pending_text = ""
         self.steps = 0  # finished ones
         self.tokens = 0  # of its voice: sampled and handed
         self.sampled = 0
@@ -129,11 +130,16 @@ class WorkerState:
             self._next_step()
         return Moment(tail, delta, True, step)
 
+    def written(self) -> None:
+        """What was pending is in the cache now."""
+        self.pending, self.pending_text = [], ""
+
     def close(self, by_itself: bool) -> str | None:
         """End the worker. By itself it ends its step, too, and so does a worker without steps; the step's text."""
         self.ended = True
         if rest := self._detokenizer.flush():
             self._voice.append(rest)
+            self.pending_text += rest
             self._step_text += rest
             self._emit("token", self.name, rest)
         if not self._step_text or not (by_itself or self.spec.step is None):
@@ -174,6 +180,7 @@ class WorkerState:
         text = self._detokenizer.add(tokens)
         self.tokens += len(tokens)
         self._voice.append(text)
+        self.pending_text += text
         self._recent = (self._recent + tokens)[-self._forbidden.reach :] if self._forbidden.reach else []
         self._tail = (self._tail + text)[-self._tail_length :] if self._tail_length else ""
         if in_step:
@@ -186,11 +193,11 @@ class WorkerState:
     def row(self) -> Row | None:
         """What the worker runs in the next pass: None where it is paused, or has ended and has nothing to write."""
         if self.ended:  # its last token, for the others to see
-            return whole_row(self.name, self.view, self.pending) if self.pending else None
+            return whole_row(self.name, self.view, self.pending, text=self.pending_text) if self.pending else None
         if self.paused:
             return None
         if self.pending:
-            return whole_row(self.name, self.view, self.pending, self._draw())
+            return whole_row(self.name, self.view, self.pending, self._draw(), text=self.pending_text)
         row = again_row(self.name, self.view, self._draw())
         if row is None:
             help = "give it a text to see, a step prefix or `begin`"

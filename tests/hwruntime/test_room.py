@@ -1,6 +1,8 @@
 """Who has pages of the pool: runs that wait, make room and come back write what they write alone."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,10 @@ from hwruntime.engine import Engine
 from hwruntime.errors import RunError
 from hwruntime.models import Model
 from hwruntime.program import Program
-from hwruntime.result import Result
+from hwruntime.result import Event, Result
 from hwruntime.room import Constants
 from hwruntime.rows import Block
+from hwruntime.session import Known
 from tests.hwruntime.fake_model import Remembering
 from tests.hwruntime.test_session_properties import programs
 
@@ -38,48 +41,69 @@ def give(run: Run, orders: dict[int, str]) -> None:
     order = orders.pop(run.session.passes, "") if run.now is None else ""
     if order == "cancel":
         run.cancel()
+    elif order == "fail":
+        run.known.append(Known((), (), 0.0, ()))  # no pass is without rows
     elif order == "feed" and "chat" in run.session.program.streams:
         run.feed("chat", f"{run.session.passes} y")
 
 
+@dataclass
+class Came:
+    """What has come of a run."""
+
+    end: Result | str
+    events: list[Event] = field(default_factory=list)
+
+
 def play(engine: Engine, started: Sequence[tuple[Program, int, Orders]], at_once: int) -> list[Result | str]:
     """What comes of runs that are begun in this order, never more than so many at once."""
-    waiting = list(enumerate(started))
+    return [came.end for came in watch(engine, started, at_once)]
+
+
+def watch(
+    engine: Engine, started: Sequence[tuple[Program, int, Orders]], at_once: int, arrivals: Sequence[int] = ()
+) -> list[Came]:
+    """As `play`, with their events; each waits for so many passes of the engine before it begins."""
+    waiting = list(zip(range(len(started)), started, arrivals or [0] * len(started), strict=True))
     going: dict[Run, tuple[int, dict[int, str]]] = {}
-    came: dict[int, Result | str] = {}
-    while waiting or going:
-        while waiting and len(going) < at_once:
-            index, (program, seed, orders) = waiting.pop(0)
+    came = [Came("") for _ in started]
+    for passed in count():
+        if not waiting and not going:
+            return came
+        while len(going) < at_once and (due := next((each for each in waiting if each[2] <= passed), None)):
+            waiting.remove(due)
+            index, (program, seed, orders), _ = due
             try:
                 going[engine.start(program, {}, seed=seed)] = index, dict(orders)
             except RunError as error:
-                came[index] = str(error)
+                came[index].end = str(error)
         for run, (_, orders) in going.items():
             give(run, orders)
         engine.step(list(going))
-        for run in [run for run in going if run.stage == "over"]:
-            index, _ = going.pop(run)
-            came[index] = str(run.error) if run.error else run.result("fake")
-    return [came[index] for index in range(len(started))]
+        for run in list(going):
+            came[going[run][0]].events += run.session.drain()
+            if run.stage == "over":
+                came[going.pop(run)[0]].end = str(run.error) if run.error else run.result("fake")
+    raise AssertionError("counting never ends")
 
 
-ORDERS = st.dictionaries(st.integers(0, 12), st.sampled_from(["feed", "feed", "cancel"]), max_size=2)
+ORDERS = st.dictionaries(st.integers(0, 12), st.sampled_from(["feed", "feed", "cancel", "fail"]), max_size=2)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(programs(), min_size=1, max_size=2),
-    st.lists(st.tuples(st.integers(0, 1), ORDERS), min_size=1, max_size=7),
+    st.lists(st.tuples(st.integers(0, 1), ORDERS, st.integers(0, 15)), min_size=1, max_size=7),
     st.sampled_from([None, 120, 200, 320, 640]),
     st.integers(1, 7),
 )
 def test_runs_write_what_they_write_alone_however_little_room_there_is(sources, picked, tokens, at_once):
     compiled = [hw.parse(source).compiled for source in sources]
-    started = [(compiled[which % len(compiled)], seed, orders) for seed, (which, orders) in enumerate(picked)]
+    started = [(compiled[which % len(compiled)], seed, orders) for seed, (which, orders, _) in enumerate(picked)]
     engine = Engine(Remembering(Pool(tokens, page_size=4)))
-    together = play(engine, started, at_once)
-    alone = [play(Engine(Remembering(Pool(tokens, page_size=4))), [one], 1)[0] for one in started]
-    assert together == alone
+    together = watch(engine, started, at_once, [arrival for _, _, arrival in picked])
+    alone = [watch(Engine(Remembering(Pool(tokens, page_size=4))), [one], 1)[0] for one in started]
+    assert together == alone, "tokens, events and errors are those of the run alone"
     engine.forget()
     assert engine.model.pool.used == 0, "no page is leaked"
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from hwlang.cli.display import Lines, Panes, colour_of, print_result
+from hwlang.cli.display import BatchPanes, Lines, Panes, Tally, colour_of, print_result, tally_line
 from hwruntime.result import Event, Progress, Result, Usage, WorkerResult
 
 PROGRESS = Progress(passes=12, budget=1024, sampled=24, cache_used=320, cache_capacity=4096)
@@ -93,3 +93,48 @@ def test_every_reason_has_words(reason):
     out = console(terminal=False, width=200)
     print_result(out, result(reason), 1.0)
     assert " after 9 passes" in printed(out)
+
+
+# --- A batch ---
+
+
+def test_a_batch_shows_its_oldest_run_and_how_far_all_are(monkeypatch):
+    monkeypatch.setattr("hwlang.cli.display.FRAME", 0.0)
+    out = console(terminal=True, width=120)
+    with BatchPanes(out) as view:
+        view.take(3, [Event("say", 0, "Ann", "third "), Event("token", 1, "Ann", "run")])
+        view.take(5, [Event("token", 1, "Ben", "fifth run")])
+        view.show(Tally(total=9, ended=4, failed=1, going=2, sampled=50), "user> hel")
+        shown = printed(out)
+        assert view.shown == 3
+        assert "run 3 of 9" in shown
+        assert "third run" in shown
+        assert "fifth run" not in shown
+        for piece in ("4 of 9 ended", "1 failed", "2 under way", "user> hel"):
+            assert piece in shown
+        view.drop(3)
+        view.show(Tally(total=9, ended=5, failed=1, going=1), "")
+        assert view.shown == 5
+        assert "fifth run" in printed(out)
+        view.drop(5)
+        view.drop(5)
+        assert view.shown is None
+
+
+def test_a_batch_shows_nothing_where_there_is_no_terminal():
+    out = console(terminal=False)
+    with BatchPanes(out) as view:
+        view.take(0, [Event("token", 1, "Ann", "x")])
+        view.show(Tally(total=1), "")
+    assert printed(out) == ""
+
+
+@pytest.mark.parametrize("width", [20, 60, 100, 200])
+@pytest.mark.parametrize(("ended", "total"), [(0, 0), (0, 7), (3, 7), (7, 7), (999, 1000)])
+def test_the_bar_of_a_batch_is_as_long_as_there_is_room(width, ended, total):
+    line = tally_line(Tally(total, ended), 10.0, width).plain
+    bar = line.split(" ")[1]
+    assert set(bar) == {"━"}
+    assert len(bar) == max(10, min(40, width - 70))
+    assert f"{ended:,} of {total:,} ended" in line
+    assert "failed" not in line

@@ -139,13 +139,18 @@ def test_an_opening_is_encoded_once_for_all_commands(capsys, program, tmp_path):
 def test_a_trace_holds_what_was_run_every_event_and_the_result(capsys, program, tmp_path):
     trace = tmp_path / "trace.jsonl"
     code, out, _ = run_on_qwen(capsys, program, "-p", "q=七", "--json", "--trace", str(trace))
-    head, *passes, end = [json.loads(line) for line in trace.read_text().splitlines()]
+    head, begin, *passes, end = [json.loads(line) for line in trace.read_text().splitlines()]
     assert code == 0
-    assert (head["seed"], head["inputs"], head["program"]["name"]) == (0, {"q": "七"}, "count")
+    assert (head["program"]["name"], head["source"], head["model"]) == ("count", PROGRAM, str(QWEN))
+    assert (head["runs"][0]["seed"], head["runs"][0]["inputs"], head["inputs"]) == (0, {"q": "七"}, None)
+    assert list(begin["views"]) == ["Ann", "Ben"]
     assert [line["pass"] for line in passes] == [1, 2, 3, 4, 5, 6]
-    assert end == {"result": json.loads(out)}
+    assert end == {"run": 0, "result": json.loads(out), "edits": [], "events": []}
     spoken = [
-        e["text"] for line in passes for e in line["events"] if e["kind"] in ("say", "token") and e["worker"] == "Ann"
+        e["text"]
+        for line in [begin, *passes]
+        for e in line["events"]
+        if e["kind"] in ("say", "token") and e["worker"] == "Ann"
     ]
     assert "".join(spoken) == end["result"]["workers"]["Ann"]["text"]
     assert "cannot write" in run_on_qwen(capsys, program, "-p", "q=七", "--trace", "/no/such/folder/t")[2]
@@ -180,13 +185,14 @@ def test_a_trace_of_inputs_says_whose_each_line_is(capsys, program, tmp_path):
     inputs.write_text('{"q": "七"}\n{"z": 1}\n{"q": "七七"}\n')
     code, out, _ = run_on_qwen(capsys, program, "--inputs", str(inputs), "--trace", str(trace))
     assert code == 1
-    lines = [json.loads(line) for line in trace.read_text().splitlines()]
+    head, *lines = [json.loads(line) for line in trace.read_text().splitlines()]
     results = [json.loads(line) for line in out.splitlines()]
-    assert {line["run"] for line in lines} == {0, 2}
+    assert [run["seed"] for run in head["runs"]] == [0, 1, 2]
     for index in (0, 2):
-        head, *passes, end = [line for line in lines if line["run"] == index]
-        assert (head["seed"], end["result"]) == (index, results[index])
+        _, *passes, end = [line for line in lines if line["run"] == index]
+        assert end["result"] == results[index]
         assert [line["pass"] for line in passes] == [1, 2, 3, 4, 5, 6]
+    assert [line for line in lines if line["run"] == 1] == [{"run": 1, "error": results[1]["error"]}]
 
 
 def test_a_file_with_several_programs_needs_a_name(capsys, tmp_path):

@@ -20,7 +20,15 @@ from tests.hwlang import calls
 
 ROOT = Path(__file__).parents[3]
 PROGRAMS = ROOT / "programs"
-MODULES = ["api", "python.crews", "python.functions", "python.handles", "python.runs", "python.words"]
+MODULES = [
+    "api",
+    "python.coroutines",
+    "python.crews",
+    "python.functions",
+    "python.handles",
+    "python.runs",
+    "python.words",
+]
 
 
 # --- What is built ---------------------------------------------------------------------------------------------------
