@@ -65,7 +65,7 @@ def print_view(out: Console, title: str, view: Sequence[Content]) -> None:
     start = 0
     for block in view:
         out.print(Text(f"\n── {title_of(block)}, {span_of(block, start)}", style="cyan"))
-        out.print(Text(block.text))
+        out.print(Text(block.text), end="" if block.text.endswith("\n") else "\n")
         start += block.tokens
 
 
