@@ -2,7 +2,10 @@
 
 import pytest
 
+import hwlang as hw
 from hwruntime.errors import InputError, RunError
+from hwruntime.scripted import ScriptedModel
+from hwruntime.session import Session
 from tests.play import Play, play
 
 PAIR = """
@@ -432,3 +435,39 @@ def test_results_are_json():
     assert data["workers"] == {"Ann": {"text": "hi", "tokens": 1, "steps": 1}}
     keys = "program model seed answer reason passes workers scratchpads usage".split()
     assert list(data) == keys
+
+
+# --- Limits ---
+
+
+def test_a_budget_of_tokens_ends_a_run_after_the_pass_that_reaches_it():
+    source = 'program p { worker Ann, Ben { sees "Go.", self } answer Ann }'
+    model = ScriptedModel({"Ann": "a b c d e", "Ben": "f g h i j", "answer": "x"})
+    session = Session(hw.parse(source).compiled, {}, model.tokenizer, max_tokens=5)
+    result = model.play(session)
+    assert (result.reason, result.passes, result.usage.sampled_tokens) == ("budget", 3, 6)
+
+
+def test_a_budget_of_seconds_ends_a_run():
+    source = 'program p { worker Ann { sees "Go.", self } }'
+    model = ScriptedModel({"Ann": "a b c d e"})
+    session = Session(hw.parse(source).compiled, {}, model.tokenizer, max_seconds=1000)
+    session.advance([model.reply(row) for row in session.next_pass().rows])
+    session.began -= 2000
+    assert not session.next_pass().rows
+    assert (session.reason, session.passes) == ("budget", 1)
+
+
+@pytest.mark.parametrize("limit", [{"budget": 0}, {"max_tokens": 0}, {"max_seconds": 0.0}, {"max_seconds": -1.0}])
+def test_a_limit_that_leaves_nothing_is_refused(limit):
+    with pytest.raises(InputError, match="leaves nothing to run"):
+        Session(hw.parse(solo("")).compiled, {}, ScriptedModel({}).tokenizer, **limit)
+
+
+def test_events_tell_when_they_happened():
+    game = Play('program p { worker Ann { sees "Go.", self max 3 tokens } }', {"Ann": "a b c"})
+    game.run()
+    times = [event.time for event in game.events]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert times[-1] < 60

@@ -389,3 +389,13 @@ def test_a_closed_pipe_is_no_traceback(program):
     process.stdout.close()
     assert "Traceback" not in process.stderr.read()
     process.wait(timeout=60)
+
+
+def test_a_run_can_be_given_tokens_and_seconds(capsys, program):
+    _, out, _ = run_on_qwen(capsys, program, "-p", "q=七", "--json", "--max-tokens", "3")
+    result = json.loads(out)
+    assert (result["reason"], result["passes"], result["usage"]["sampled_tokens"]) == ("budget", 2, 4)
+    _, out, _ = run_on_qwen(capsys, program, "-p", "q=七", "--json", "--max-seconds", "1e-9")
+    assert (json.loads(out)["reason"], json.loads(out)["passes"]) == ("budget", 0)
+    code, _, err = run_on_qwen(capsys, program, "-p", "q=七", "--max-seconds", "-1")
+    assert (code, "a budget of -1.0 seconds leaves nothing to run" in err) == (2, True)
