@@ -207,3 +207,12 @@ def test_a_page_stays_as_it_is_where_nothing_was_measured(tmp_path):
 def test_the_page_in_docs_has_a_place_for_the_table():
     text = performance.PAGE.read_text()
     assert [text.count(mark) for mark in (performance.BEGIN, performance.END)] == [1, 1]
+
+
+def test_batches():
+    command = [sys.executable, str(ROOT / "benchmarks" / "batch.py"), "--runs", "3", "--rounds", "1"]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(
+        r"3 runs: [\d.]+ s one after another, [\d.]+ s side by side, [\d.]+ times faster\n", done.stdout
+    )
