@@ -6,13 +6,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from hwlang import api
-from hwlang.cli.errors import FAILED, INTERRUPTED, OK, as_diagnostic, exit_code
+from hwlang.cli.errors import FAILED, INTERRUPTED, OK, Usage, as_diagnostic, exit_code
 from hwlang.cli.keyboard import Keyboard
 from hwlang.cli.output import make_console, print_json, report
 from hwlang.python.batches import side_by_side
@@ -252,6 +253,20 @@ class Batch(Task):
 def code_of(reason: str) -> int:
     """The exit status that a run's end makes."""
     return {"cancelled": INTERRUPTED, "cache": FAILED}.get(reason, OK)
+
+
+@contextmanager
+def to_append(path: str) -> Iterator[TextIO]:
+    """A file for a trace. Raises `Usage` where it cannot be opened; what cannot be written later, `Trace` tells."""
+    try:
+        file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise Usage(f"cannot write `{path}`: {error.strerror}") from None
+    try:
+        yield file
+    finally:
+        with suppress(OSError):  # what could not be written cannot be now
+            file.close()
 
 
 @contextmanager

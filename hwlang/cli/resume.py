@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from hwlang.cli.errors import OK, told
 from hwlang.cli.inputs import positive
-from hwlang.cli.jobs import Batch, Job, Single
+from hwlang.cli.jobs import Batch, Job, Single, to_append
 from hwlang.cli.traces import add_engine, add_trace, engine_of, open_recording, program_of
 from hwlang.python.batches import MOST
 
@@ -45,8 +43,8 @@ def run(options: argparse.Namespace) -> int:
             return OK
         check_end(recording)
         engine, program = engine_of(recording, options.model, options.trust_remote_code), program_of(recording)
-        os.truncate(recording.path, recording.size)
-        with Path(options.trace).open("a", encoding="utf-8") as file:
+        with to_append(options.trace) as file:
+            file.truncate(recording.size)
             trace = Trace(file, recording.head.model)
             if recording.head.inputs is None:
                 return Single(engine, program, trace).run(jobs[0], options.json)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from hwlang import api
 from hwlang.cli import models
-from hwlang.cli.errors import Usage, as_diagnostic, exit_code
+from hwlang.cli.errors import as_diagnostic, exit_code
 from hwlang.cli.inputs import check_inputs, positive, read_params, read_text, split_target
-from hwlang.cli.jobs import Batch, Job, Single, head_of
+from hwlang.cli.jobs import Batch, Job, Single, head_of, to_append
 from hwlang.cli.output import make_console, report
 from hwlang.python.batches import MOST
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         if options.inputs is None:
             check_inputs(program, given, options.workers)  # a slip in them is told before the model is loaded
         jobs = make_jobs(options, program, given)
-        with open_trace(options.trace) as out:
+        with to_append(options.trace) if options.trace else nullcontext() as out:  # before anything that takes time
             engine = load_engine(options, program)
             trace = start_trace(out, head_of(engine, program, jobs, options.inputs)) if out else None
             if options.inputs is None:
@@ -91,24 +91,12 @@ def make_jobs(options: argparse.Namespace, program: api.Program, given: Mapping[
     ]
 
 
-@contextmanager
-def open_trace(path: str | None) -> Iterator[TextIO | None]:
-    """The file of `--trace`, made before anything that takes time. Raises `Usage`."""
-    if path is None:
-        yield None
-        return
-    try:
-        file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise Usage(f"cannot write `{path}`: {error.strerror}") from None
-    with file:
-        yield file
-
-
 def start_trace(file: TextIO, head: Head) -> Trace:
-    """A trace with its first line."""
+    """A trace with its first line, in the place of what the file has held."""
     from hwruntime.trace import Trace
 
+    if Path(file.name).is_file():
+        file.truncate(0)
     trace = Trace(file, head.model)
     trace.start(head)
     return trace

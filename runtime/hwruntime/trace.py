@@ -12,6 +12,7 @@ they come up; "views" has the numbers. A row says who wrote which tokens into wh
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -59,12 +60,16 @@ class Head:
 
 
 class Trace:
-    """Writes runs to `file`, one line after another, flushed. `model`: what the results call it."""
+    """Writes runs to `file`, one line after another, flushed. `model`: what the results call it.
+
+    Where a line cannot be written (a full disk, say), a warning tells so, once: the trace ends there, the runs go on.
+    """
 
     def __init__(self, file: TextIO, model: str) -> None:
         self.model = model
         self._file = file
         self._failed: set[int] = set()
+        self._broken = False
 
     def start(self, head: Head) -> None:
         self._write(head.to_json())
@@ -85,8 +90,14 @@ class Trace:
         self.write(run, {"error": {"code": error.code, "message": error.message}})
 
     def _write(self, line: Mapping[str, Json]) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._file.flush()
+        if self._broken:
+            return
+        try:
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self._broken = True
+            logging.getLogger(__name__).warning("the trace ends here: it cannot be written (%s)", error.strerror)
 
 
 class RunTrace:

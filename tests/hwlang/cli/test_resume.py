@@ -100,6 +100,16 @@ def test_what_has_ended_is_left_as_it_is(capsys, tmp_path):
     assert trace.read_bytes() == before
 
 
+def test_a_trace_that_cannot_be_written_is_not_resumed(capsys, tmp_path):
+    trace = tmp_path / "t.jsonl"
+    record(capsys, trace, *FEW)
+    cut(trace, 6)
+    trace.rename(tmp_path / "kept")
+    trace.mkdir()
+    code, _, err = hw(capsys, "resume", trace)
+    assert (code, "cannot read" in err) == (2, True)
+
+
 def test_nothing_is_lost_behind_a_bad_line(capsys, tmp_path):
     trace = tmp_path / "t.jsonl"
     record(capsys, trace, *FEW)

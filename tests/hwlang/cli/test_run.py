@@ -399,3 +399,20 @@ def test_a_run_can_be_given_tokens_and_seconds(capsys, program):
     assert (json.loads(out)["reason"], json.loads(out)["passes"]) == ("budget", 0)
     code, _, err = run_on_qwen(capsys, program, "-p", "q=七", "--max-seconds", "-1")
     assert (code, "a budget of -1.0 seconds leaves nothing to run" in err) == (2, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_run_goes_on_where_its_trace_cannot_be_written(capsys, caplog, program):
+    expected = run_on_qwen(capsys, program, "-p", "q=七", "--json")[:2]
+    assert run_on_qwen(capsys, program, "-p", "q=七", "--json", "--trace", "/dev/full")[:2] == expected
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["the trace ends here: it cannot be written (No space left on device)"]
+
+
+def test_a_trace_stays_until_another_one_begins(capsys, program, tmp_path):
+    trace = tmp_path / "t.jsonl"
+    trace.write_text("what was there\n" * 1000)
+    assert hw(capsys, "run", program, "-p", "q=七", "--model", str(tmp_path / "none"), "--trace", str(trace))[0] == 1
+    assert trace.read_text().startswith("what was there")
+    assert run_on_qwen(capsys, program, "-p", "q=七", "--trace", str(trace))[0] == 0
+    assert json.loads(trace.read_text().splitlines()[0])["trace"] == 1
