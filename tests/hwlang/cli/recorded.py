@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,18 @@ def record(capsys: pytest.CaptureFixture[str], trace: Path, *arguments: object, 
     return out
 
 
+def few(path: Path) -> Path:
+    """A trace of a short run, for tests that all read the same one."""
+    assert main(["run", str(SUMS), *FEW, "--json", "--trace", str(path)]) == 0
+    return path
+
+
 def kill_after(trace: Path, lines: int, *arguments: object) -> int:
     """Run a command in a process that is killed when the trace has so many lines; how many it has then."""
     process = subprocess.Popen([sys.executable, "-m", "hwlang.cli", *map(str, arguments)], stdout=subprocess.DEVNULL)
     try:
         while process.poll() is None and (not trace.exists() or trace.read_bytes().count(b"\n") < lines):
-            pass
+            time.sleep(0.002)
     finally:
         process.kill()
         process.wait()

@@ -5,13 +5,12 @@ import json
 import pytest
 
 from hwruntime.recording import read, view_at
-from tests.hwlang.cli.recorded import FEW, hw, record
+from tests.hwlang.cli.recorded import few, hw
 
 
-@pytest.fixture
-def trace(capsys, tmp_path):
-    record(capsys, tmp_path / "t.jsonl", *FEW)
-    return tmp_path / "t.jsonl"
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    return few(tmp_path_factory.mktemp("trace") / "t.jsonl")
 
 
 def test_a_view_is_shown_block_by_block_with_positions(capsys, trace):
