@@ -11,9 +11,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+
+from hwlang.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "training" / "README.md"]
@@ -28,12 +33,23 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def run(command: str, folder: Path) -> str:
     argv = shlex.split(command)
     if argv[0] == "hw":
-        argv = [sys.executable, "-m", "hwlang.cli", *argv[1:]]
+        return run_here(argv[1:], folder)
     if argv[0] == "python":
         argv[0] = sys.executable
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, env=env, timeout=300)
     return done.stdout + done.stderr
+
+
+def run_here(arguments: list[str], folder: Path) -> str:
+    """What `hw` prints. In this process, as torch is imported here already: that takes longer than most commands."""
+    out, err = (TextIOWrapper(BytesIO(), encoding="utf-8") for _ in range(2))
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err), patch.dict(os.environ, COLUMNS="120"):
+        with suppress(SystemExit):  # argparse's way to end
+            main(arguments)
+        for each in (out, err):
+            each.flush()
+    return "".join(each.buffer.getvalue().decode() for each in (out, err))
 
 
 def like(expected: str) -> str:
