@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, TextIO
 
 from hwlang.diagnostics import Diagnostic
@@ -29,6 +30,12 @@ def in_colour(stream: TextIO) -> bool:
 def print_json(data: object, indent: int | None = None) -> None:
     """To stdout: as it reads best, or with JSON's own escapes where the encoding does not hold every character."""
     print(json.dumps(data, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf"), indent=indent), flush=True)
+
+
+def loading(model: str) -> AbstractContextManager[object]:
+    """Say on a terminal that a model is being loaded, as long as it is."""
+    errors = make_console(stderr=True)
+    return errors.status(f"loading {model}") if errors.is_terminal else nullcontext()
 
 
 def make_console(stderr: bool = False) -> Console:

@@ -16,7 +16,7 @@ from hwlang.cli import models
 from hwlang.cli.errors import as_diagnostic, exit_code
 from hwlang.cli.inputs import check_inputs, positive, read_params, read_text, split_target
 from hwlang.cli.jobs import Batch, Job, Single, head_of, to_append
-from hwlang.cli.output import make_console, report
+from hwlang.cli.output import loading, report
 from hwlang.python.batches import MOST
 
 if TYPE_CHECKING:  # rich and the runtime are imported where they are needed
@@ -105,8 +105,7 @@ def start_trace(file: TextIO, head: Head) -> Trace:
 def load_engine(options: argparse.Namespace, program: api.Program) -> api.Engine:
     """The engine that the command line asks for, and with `-v` why it is what it is."""
     model = options.model or program.compiled.model or "tiny"
-    errors = make_console(stderr=True)
-    with errors.status(f"loading {model}") if errors.is_terminal else nullcontext():
+    with loading(model):
         engine = api.Engine(model, kv_tokens=options.kv_tokens, kv_dtype=options.kv_dtype, **models.where(options))
     if options.verbose:
         for why in engine.runtime.model.why:

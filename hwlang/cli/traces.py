@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwlang import api
 from hwlang.cli.inputs import not_negative
-from hwlang.cli.output import make_console
+from hwlang.cli.output import loading
 from hwlang.diagnostics import Source
 
 if TYPE_CHECKING:
@@ -65,8 +64,7 @@ def engine_of(recording: Recording, model: str | None, trust_remote_code: bool) 
 
     told = recording.head.engine
     name = model or str(told["model"])
-    errors = make_console(stderr=True)
-    with errors.status(f"loading {name}") if errors.is_terminal else nullcontext():
+    with loading(name):
         engine = api.Engine(
             name,
             attention=text("attention"),

@@ -13,7 +13,6 @@ workers, and these come first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -80,7 +79,7 @@ def facts(recording: Recording, run: RecordedRun) -> dict[str, Json]:
 
 def names_of(run: RecordedRun) -> Names:
     wrote = [row.writer for each in run.passes for row in each.rows]
-    told = [str(event.worker) for event in run.events]
+    told = [event.worker for event in run.events]
     return Names(
         tuple(dict.fromkeys([*run.views, *wrote, *told])),
         tuple(view[-1] if view else NONE for view in run.views.values()),
@@ -132,19 +131,14 @@ def block_json(names: Names, number: int, block: Content, streams: Sequence[str]
 
 def pass_json(names: Names, made: RecordedPass) -> Json:
     rows: list[Json] = [row_json(names, row, made.events) for row in made.rows]
-    said: list[Json] = [[names.number(str(e.worker)), str(e.text)] for e in made.events if e.kind == "say"]
-    return [made.number, finite(made.seconds), changes_json(made.changes), rows, said]
+    said: list[Json] = [[names.number(e.worker), e.text] for e in made.events if e.kind == "say"]
+    return [made.number, made.seconds, changes_json(made.changes), rows, said]
 
 
 def closing(run: RecordedRun) -> list[Json]:
     """What the run's end did to the cache, as one more position."""
     seconds = run.passes[-1].seconds if run.passes else 0.0
-    return [[run.length, finite(seconds), changes_json(run.changes), [], []]] if run.changes else []
-
-
-def finite(number: float) -> float:
-    """A number that JSON has, too."""
-    return number if math.isfinite(number) else 0.0
+    return [[run.length, seconds, changes_json(run.changes), [], []]] if run.changes else []
 
 
 def changes_json(changes: Sequence[Change]) -> list[Json]:
@@ -156,7 +150,7 @@ def row_json(names: Names, row: Written, events: Sequence[Event]) -> Json:
     block = NONE if row.block is None else row.block
     made: list[Json] = [names.number(row.writer), block, row.text, len(row.tokens)]
     if row.result == "drew":
-        drew = "".join(str(event.text) for event in events if event.kind == "token" and event.worker == row.writer)
+        drew = "".join(event.text for event in events if event.kind == "token" and event.worker == row.writer)
         made.append(drew)
     return made
 
@@ -185,13 +179,13 @@ def steps_of(run: RecordedRun, names: Names, worker: str) -> Iterator[Step]:
             if event.worker != worker:
                 continue
             if event.kind in ("token", "say"):
-                heard += str(event.text)
+                heard += event.text
             over = over or event.kind == "end"
             if first and event.kind in ("step", "end"):
                 if last:
                     yield last
                 ended = event.kind == "step"
-                last = Step(writer, first, at, str(event.text) if ended else heard, ended)
+                last = Step(writer, first, at, event.text if ended else heard, ended)
                 first = 0
             if event.kind == "step":
                 heard = ""
@@ -210,7 +204,7 @@ def marks(names: Names, at: int, events: Sequence[Event]) -> Iterator[Json]:
     """What happened besides writing. A step's prefix is said before the step is told of: it is no mark."""
     for index, event in enumerate(events):
         if event.kind in MARKS and not (event.kind == "say" and is_prefix(at, events, index)):
-            mark: list[Json] = [at, names.number(str(event.worker)), event.kind, str(event.text)]
+            mark: list[Json] = [at, names.number(event.worker), event.kind, event.text]
             yield [*mark, [f"{each:.2f}" for each in event.logits]] if event.logits else mark
 
 

@@ -149,9 +149,12 @@ class Run(Tenant):
     def end_pass(self, outcomes: Sequence[Outcome]) -> None:
         """Take what came of its rows, or what is known to have come."""
         rows, self.now = self.rows, None
-        known = self.known.popleft().outcomes if self.known else None
-        self.session.advance(known or outcomes)
-        for row, was, now in zip(rows, known or outcomes, outcomes, strict=True):
+        if not self.known:
+            self.session.advance(outcomes)
+            return
+        known = self.known.popleft().outcomes
+        self.session.advance(known)
+        for row, was, now in zip(rows, known, outcomes, strict=True):
             if was.token != now.token:
                 self.strays.append(Stray(self.session.passes, row, was, now))
 
