@@ -23,6 +23,7 @@ from hwruntime.graphs import CudaRecorder, Recorder, Recording
 from hwruntime.intercept import Call, Tap
 from hwruntime.layers import probe
 from hwruntime.model_tokenizer import ModelTokenizer
+from hwruntime.packed import pack
 from hwruntime.plan import Plan
 from hwruntime.quiet import quiet
 from hwruntime.rotary import pin
@@ -63,7 +64,7 @@ class Model:
         self.hf: PreTrainedModel = checkpoint.model
         self.device = str(self.hf.device)
         self.dtype = str(self.hf.dtype).removeprefix("torch.")
-        self.why = list(checkpoint.why)
+        self.why = [*checkpoint.why, *pack(self.hf)]
         self.files = checkpoint.files
         self.weights = checkpoint.weights
         self.kv_dtype = kv_dtype
