@@ -15,7 +15,7 @@ from hwruntime.errors import PoolFull, RunError
 
 Stored = Mapping[int, tuple[Tensor, Tensor]]  # by layer: keys and values [kv heads, tokens, head dim], as the cache has
 PAGE_SIZE = 16  # tokens
-FIRST_CAPACITY = 256  # pages of a pool that grows on demand
+FIRST_CAPACITY = 256  # pages of a pool that grows on demand; it grows by a quarter, and by as many at least
 
 
 @dataclass(eq=False)
@@ -123,7 +123,7 @@ class Pool:
         if not self.grows:
             need = self.used + pages * self.page_size
             raise too_small(need, self.capacity)
-        self._taken.extend(bytes(max(missing, len(self._taken))))
+        self._taken.extend(bytes(max(missing, FIRST_CAPACITY, len(self._taken) // 4)))
 
     def _take(self, after: int | None) -> int:
         if after is not None and after + 1 < len(self._taken) and not self._taken[after + 1]:
