@@ -31,9 +31,9 @@ from hwlang.python.runs import AsyncRun, Run, State, Turns, finished, finished_a
 if TYPE_CHECKING:
     from hwlang.python.runs import OnEvent
     from hwruntime.batch import Run as RuntimeRun
-    from hwruntime.engine import Engine as RuntimeEngine
     from hwruntime.program import Json, Value
     from hwruntime.program import Program as Compiled
+    from hwruntime.runner import Runner
     from hwruntime.session import Known, Log, RunOptions
 
 
@@ -274,6 +274,8 @@ class Where(TypedDict):
     weights: str
     trust_remote_code: bool
     opening_cache: NotRequired[str]
+    engine: NotRequired[str]
+    sync_interval: NotRequired[int]
 
 
 class Engine(Coroutines):
@@ -285,14 +287,21 @@ class Engine(Coroutines):
     `fp8` for one of half the size, which is less exact. `opening_cache`: a folder that keeps encoded openings for later
     processes. Raises `hwruntime.errors.HwError`: what cannot be loaded, and why.
 
+    `engine`: the address of an SGLang server or router, `http://host:port`, which has the model then; `model` is only
+    whose tokenizer is taken, if not the server's own. That is approximate: workers see each other's text every
+    `sync_interval` tokens (default: 16). `api_key` (default: the environment's HW_API_KEY) is sent to the server.
+
     >>> hw.Engine("tiny").run(hw.load("programs/vote.hw")).answer
     '85'
     """
 
     def __init__(
         self,
-        model: str = "tiny",
+        model: str | None = None,
         *,
+        engine: str = "auto",
+        sync_interval: int | None = None,
+        api_key: str | None = None,
         attention: str = "auto",
         device: str = "auto",
         dtype: str = "auto",
@@ -305,6 +314,23 @@ class Engine(Coroutines):
         # Threads that wait for one another busily stall for many times a pass where other processes use the cores.
         # OpenMP reads this once, when torch is imported: a program that has imported torch already sets it itself.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        self.options: Mapping[str, Json] = {
+            "model": place_of(model or ("" if is_remote(engine) else "tiny")),
+            "attention": attention,
+            "device": device,
+            "dtype": dtype,
+            "weights": weights,
+            "kv_tokens": kv_tokens,
+            "kv_dtype": kv_dtype,
+        }
+        self.identity: Mapping[str, str]
+        self.runtime: Runner
+        if is_remote(engine):
+            check_remote(self.options, opening_cache)
+            self._connect(engine, model, sync_interval, api_key, trust_remote_code)
+            super().__init__(Turns(self.runtime))
+            return
+        check_local(engine, sync_interval)
         from hwruntime.engine import Engine as RuntimeEngine
         from hwruntime.models import Model
         from hwruntime.openings import Openings, check_folder
@@ -313,7 +339,7 @@ class Engine(Coroutines):
         if folder:
             check_folder(folder)
         loaded = Model.load(
-            model,
+            model or "tiny",
             device=device,
             dtype=dtype,
             weights=weights,
@@ -322,18 +348,24 @@ class Engine(Coroutines):
             kv_dtype=kv_dtype,
             trust_remote_code=trust_remote_code,
         )
-        self.options: Mapping[str, Json] = {
-            "model": str(Path(model).absolute()) if model != "tiny" and Path(model).is_dir() else model,
-            "attention": attention,
-            "device": device,
-            "dtype": dtype,
-            "weights": weights,
-            "kv_tokens": kv_tokens,
-            "kv_dtype": kv_dtype,
-        }
-        self.identity: Mapping[str, str] = loaded.identity
+        self.identity = loaded.identity
         self.runtime = RuntimeEngine(loaded, Openings(loaded, folder) if folder else None)
         super().__init__(Turns(self.runtime))
+
+    def _connect(
+        self, url: str, model: str | None, sync_interval: int | None, api_key: str | None, trust_remote_code: bool
+    ) -> None:
+        """Take a server in the place of a model."""
+        from hwruntime.remote.client import Client
+        from hwruntime.remote.engine import SYNC_INTERVAL, RemoteEngine
+        from hwruntime.remote.model import connect
+
+        server = Client(url, api_key or os.environ.get("HW_API_KEY"))
+        connected = connect(server, model, trust_remote_code)
+        interval = SYNC_INTERVAL if sync_interval is None else sync_interval
+        self.runtime = RemoteEngine(server, connected, interval)
+        self.options = {**self.options, "engine": server.url, "sync_interval": interval, "approximate": True}
+        self.identity = {"engine": f"the server at {server.url}, approximate", "model": connected.name}
 
     def run(
         self,
@@ -449,6 +481,40 @@ class Engine(Coroutines):
         return program.astream(given, engine=self, seed=seed, budget=budget, workers=workers)
 
 
+def is_remote(engine: str) -> bool:
+    """Whether `engine` is the address of a server."""
+    return engine.startswith(("http://", "https://"))
+
+
+def check_remote(options: Mapping[str, Json], opening_cache: str | Path | None) -> None:
+    """What is said of a model that is here makes no sense of one that a server has. Raises `InputError`."""
+    from hwruntime.errors import InputError
+
+    asked = [name for name, value in options.items() if name != "model" and value not in ("auto", None)]
+    asked += [] if opening_cache is None else ["opening_cache"]
+    if asked:
+        raise InputError(
+            f"`{asked[0]}` is said of a model that is loaded here, and this one is the server's",
+            help="give it to the server when it is started, and leave it out here",
+        )
+
+
+def check_local(engine: str, sync_interval: int | None) -> None:
+    """Raises `InputError` for an engine that there is not, and for what only servers are told."""
+    from hwruntime.errors import InputError
+
+    if engine != "auto":
+        raise InputError(f"there is no engine `{engine}`", help="`auto`, or a server's address: http://host:30000")
+    if sync_interval is not None:
+        help = "name a server, too: engine='http://host:30000' (--engine)"
+        raise InputError("a sync interval is of an engine that is a server; others need none", help=help)
+
+
+def place_of(model: str) -> str:
+    """Where a model is, wherever the process goes: as a trace has it."""
+    return str(Path(model).absolute()) if model not in ("", "tiny") and Path(model).is_dir() else model
+
+
 def options_of(seed: int | None, budget: int | Budget | None, workers: int | None) -> RunOptions:
     """What a session takes besides inputs."""
     most = budget if isinstance(budget, Budget) else Budget(budget)
@@ -462,7 +528,7 @@ def options_of(seed: int | None, budget: int | Budget | None, workers: int | Non
 
 
 def started(
-    engine: RuntimeEngine,
+    engine: Runner,
     program: Program,
     given: Mapping[str, Value],
     options: RunOptions,

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from hwruntime.result import Event, Progress, Result
+    from hwruntime.result import Event, Progress, Remote, Result
 
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 FRAME = 0.08  # seconds between two pictures
@@ -205,7 +205,8 @@ def progress_line(progress: Progress, seconds: float) -> Text:
     line = Text(f" pass {progress.passes:,} of {progress.budget:,}", style="bold", no_wrap=True, overflow="ellipsis")
     line.append(f"   {rate:,.0f} tokens/s", style="not bold")
     of = f" of {progress.cache_capacity:,}" if progress.cache_capacity else ""
-    line.append(f"   cache {progress.cache_used:,}{of} tokens", style="dim not bold")
+    if progress.cache_used:  # what a server has in its cache, it does not say
+        line.append(f"   cache {progress.cache_used:,}{of} tokens", style="dim not bold")
     return line
 
 
@@ -245,6 +246,18 @@ def print_result(console: Console, result: Result, seconds: float) -> None:
     line = f"{ENDINGS[result.reason]} after {result.passes:,} passes: {workers}"
     console.print(
         f"{line}, {sampled:,} tokens sampled, {rate:,.0f} tokens/s, seed {result.seed}", style="dim", highlight=False
+    )
+    if result.remote:
+        console.print(remote_line(result.remote), style="dim", highlight=False)
+
+
+def remote_line(remote: Remote) -> str:
+    """What makes a run on a server approximate, and what it has cost."""
+    share = f" ({remote.cached_tokens / remote.prompt_tokens:.0%})" if remote.prompt_tokens else ""
+    return (
+        f"approximate: workers see each other's text every {remote.sync_interval:,} tokens; {remote.server}: "
+        f"{remote.requests:,} requests, {remote.prompt_tokens:,} prompt tokens, {remote.cached_tokens:,} of them "
+        f"cached{share}; {remote.generated_tokens:,} tokens generated, {remote.unused_tokens:,} of them unused"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hwlang.api import Where
+from hwlang.cli.inputs import positive
 
 
 def add(
@@ -21,6 +22,14 @@ def add(
         parser.add_argument("--opening-cache", metavar="DIR", help="keep encoded openings there, for later processes")
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """What runs the model, where it is not this process."""
+    parser.add_argument("--engine", default="auto", metavar="http://HOST:PORT",
+                        help="run on an SGLang server or router instead, approximately")  # fmt: skip
+    parser.add_argument("--sync-interval", type=positive, metavar="N",
+                        help="with a server: tokens until workers see each other's text (default: 16)")  # fmt: skip
+
+
 def where(options: argparse.Namespace) -> Where:
     made: Where = {
         "attention": options.attention,
@@ -29,4 +38,8 @@ def where(options: argparse.Namespace) -> Where:
         "weights": options.weights,
         "trust_remote_code": options.trust_remote_code,
     }
+    if getattr(options, "engine", "auto") != "auto":
+        made["engine"] = options.engine
+    if getattr(options, "sync_interval", None) is not None:
+        made["sync_interval"] = options.sync_interval
     return made if options.opening_cache is None else {**made, "opening_cache": options.opening_cache}

@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             runs = [run for run in recording.runs if run.begun] or [chosen_run(recording, 0)]
         if options.model is not None:
+            check_exact(recording)
             engine = engine_of(recording, options.model or None, options.trust_remote_code)
             return max(compare(recording, run, engine, options.json) for run in runs)
         for each in runs:
@@ -60,6 +61,18 @@ def run(options: argparse.Namespace) -> int:
         return OK
     except HwError as error:
         return told(error)
+
+
+def check_exact(recording: Recording) -> None:
+    """Raises `InputError` where the passes were not made by a model, so that none can make them again."""
+    from hwruntime.errors import InputError
+
+    if recording.head.engine.get("approximate"):
+        raise InputError(
+            f"the runs of this trace are approximate: the server at {recording.head.engine.get('engine')} has written "
+            "ahead what workers did not see each other write, and no model draws that again in passes",
+            help="`hw replay` without --model shows them",
+        )
 
 
 def check(recording: Recording, run: RecordedRun) -> dict[str, Json]:

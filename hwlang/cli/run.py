@@ -35,6 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
                         help="a parameter; NAME=@FILE takes a file's text")  # fmt: skip
     parser.add_argument("--inputs", metavar="FILE.jsonl", help="run once for each line, an object of parameters")
     models.add(parser)
+    models.add_engine(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="of the random streams (default: the program's, else 0)")
     parser.add_argument(
         "--budget", type=positive, metavar="N", help="passes at most (default: the program's, else 1024)"
@@ -104,8 +105,9 @@ def start_trace(file: TextIO, head: Head) -> Trace:
 
 def load_engine(options: argparse.Namespace, program: api.Program) -> api.Engine:
     """The engine that the command line asks for, and with `-v` why it is what it is."""
-    model = options.model or program.compiled.model or "tiny"
-    with loading(model):
+    remote = api.is_remote(options.engine)  # which has its model already: `--model` is whose tokenizer to take
+    model = options.model if remote else options.model or program.compiled.model or "tiny"
+    with loading(options.engine if remote else model):
         engine = api.Engine(model, kv_tokens=options.kv_tokens, kv_dtype=options.kv_dtype, **models.where(options))
     if options.verbose:
         for why in engine.runtime.model.why:

@@ -63,10 +63,13 @@ def engine_of(recording: Recording, model: str | None, trust_remote_code: bool) 
         return str(told.get(option, "auto"))
 
     told = recording.head.engine
+    where, interval = text("engine"), _number(told.get("sync_interval"))
     name = model or str(told["model"])
-    with loading(name):
+    with loading(name or where):
         engine = api.Engine(
-            name,
+            name or None,
+            engine=where,
+            sync_interval=interval,
             attention=text("attention"),
             device=text("device"),
             dtype=text("dtype"),

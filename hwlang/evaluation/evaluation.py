@@ -20,7 +20,7 @@ from hwlang.evaluation.suites import PROGRAMS
 from hwlang.evaluation.weights import identity
 
 if TYPE_CHECKING:
-    from hwruntime.engine import Engine
+    from hwruntime.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def header_of(settings: Settings, configurations: Sequence[Configuration]) -> He
     }
 
 
-def fitted(configuration: Configuration, engine: Engine) -> Configuration:
+def fitted(configuration: Configuration, engine: Runner) -> Configuration:
     """Our own programs write chat messages; for a model without a chat template they are plain texts."""
     from hwruntime.errors import RunError
     from hwruntime.tokenizer import Message

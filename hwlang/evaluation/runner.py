@@ -22,8 +22,8 @@ from hwruntime.inputs import active_workers, bind
 
 if TYPE_CHECKING:  # the engine brings torch with it
     from hwruntime.batch import Run
-    from hwruntime.engine import Engine
     from hwruntime.result import Event, Result
+    from hwruntime.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def check(configurations: Sequence[Configuration]) -> None:
 
 
 def run_all(
-    engine: Engine,
+    engine: Runner,
     configurations: Sequence[Configuration],
     runs: RunFile,
     *,
@@ -114,7 +114,7 @@ def key(batch: Batch, task: Task) -> tuple[str, int, int]:
     return batch.configuration.name, batch.budget, task.number
 
 
-def play(engine: Engine, batch: Batch) -> Iterator[Record]:
+def play(engine: Runner, batch: Batch) -> Iterator[Record]:
     """Run a batch; the records, in the order in which the runs end."""
     playing: list[Playing] = []
     for task in batch.tasks:
@@ -140,7 +140,7 @@ def play(engine: Engine, batch: Batch) -> Iterator[Record]:
             engine.finish(each.run)
 
 
-def begin(engine: Engine, batch: Batch, task: Task) -> Playing | Record:
+def begin(engine: Runner, batch: Batch, task: Task) -> Playing | Record:
     """Start a run; a record of why where that cannot be."""
     configuration, seed = batch.configuration, batch.seed + task.number
     started = time.monotonic()
@@ -153,7 +153,7 @@ def begin(engine: Engine, batch: Batch, task: Task) -> Playing | Record:
     return Playing(task, run, seconds=time.monotonic() - started)
 
 
-def step(engine: Engine, playing: Sequence[Playing]) -> bool:
+def step(engine: Runner, playing: Sequence[Playing]) -> bool:
     """One pass of all of these, whose time they share; whether any of them went on."""
     if not playing:
         return False
@@ -166,7 +166,7 @@ def step(engine: Engine, playing: Sequence[Playing]) -> bool:
     return went_on
 
 
-def record_of(engine: Engine, batch: Batch, playing: Playing) -> Record:
+def record_of(engine: Runner, batch: Batch, playing: Playing) -> Record:
     if error := playing.run.error:
         seed = batch.seed + playing.task.number
         return Record(batch.configuration.name, batch.budget, playing.task.number, seed, error=str(error))

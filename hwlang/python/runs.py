@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from hwruntime.batch import Run as RuntimeRun
     from hwruntime.batch import Tenant
-    from hwruntime.engine import Engine as RuntimeEngine
     from hwruntime.program import Json
     from hwruntime.result import Event, Reason, Result, Usage, WorkerResult
+    from hwruntime.runner import Runner
 
     OnEvent = Callable[[Event], object]
 
@@ -166,7 +166,7 @@ class Turns:
     `hosts` are of the event loops in which coroutines ask for passes themselves.
     """
 
-    def __init__(self, engine: RuntimeEngine) -> None:
+    def __init__(self, engine: Runner) -> None:
         self.engine = engine
         self.left: deque[Callable[[], object]] = deque()
         self.eager: WeakSet[Run] = WeakSet()
@@ -175,7 +175,7 @@ class Turns:
         self._lock = Lock()  # of the engine
         self._list = Lock()  # of who waits
 
-    def __enter__(self) -> RuntimeEngine:
+    def __enter__(self) -> Runner:
         self._lock.acquire()
         self._give_back()
         return self.engine
@@ -232,7 +232,7 @@ class Run(Iterator["Event"]):
     (4, 4)
     """
 
-    def __init__(self, turns: Turns, start: Callable[[RuntimeEngine], RuntimeRun], eager: bool = False) -> None:
+    def __init__(self, turns: Turns, start: Callable[[Runner], RuntimeRun], eager: bool = False) -> None:
         self._turns = turns
         self._fed: deque[tuple[str, str]] = deque()
         self._cancelled = False

@@ -23,10 +23,10 @@ from hwruntime.scripted import ScriptedModel
 from hwruntime.session import Session
 
 if TYPE_CHECKING:
-    from hwruntime.engine import Engine
+    from hwruntime.runner import Runner
 
 How = Literal["is", "contains", "lacks", "matches", "passes", "runs"]
-Load = Callable[[str], "Engine"]
+Load = Callable[[str], "Runner"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def scripted(case: Case, program: Program) -> tuple[Result, list[Feed]]:
         session.advance([model.reply(row) for row in rows])
 
 
-def on_model(case: Case, program: Program, engine: Engine) -> tuple[Result, list[Feed]]:
+def on_model(case: Case, program: Program, engine: Runner) -> tuple[Result, list[Feed]]:
     """The result of a run on a model, and what was never fed."""
     run = engine.start(program, case.inputs, budget=case.budget, seed=case.seed)
     feeds = list(case.feeds)
@@ -161,11 +161,11 @@ def failed_run(case: Case, error: HwError) -> Failure:
     return Failure(span, "runs", "", "", error.message, error.help)
 
 
-def engines(make: Callable[[str], Engine]) -> Load:
+def engines(make: Callable[[str], Runner]) -> Load:
     """Loads each model once."""
-    loaded: dict[str, Engine] = {}
+    loaded: dict[str, Runner] = {}
 
-    def load(name: str) -> Engine:
+    def load(name: str) -> Runner:
         if name not in loaded:
             loaded[name] = make(name)
         return loaded[name]

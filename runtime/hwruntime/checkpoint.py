@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hwruntime.devices import DTYPES, find_device, find_dtype
 from hwruntime.errors import ModelError
@@ -55,19 +55,26 @@ def open_checkpoint(
     why = [f"device: {chosen}, {'asked for' if device != 'auto' else 'the best one here'}", f"dtype: {used}", *why]
     files = source.files()
     why += quantize(model, weights, files)
-    ends = _end_tokens(model, tokenizer)
+    ends = _end_tokens(model.generation_config, model.config, tokenizer)
     return Checkpoint(name, model, ModelTokenizer(tokenizer, ends), context, [*why, context_why], files, weights)
 
 
 def open_tokenizer(name: str, trust_remote_code: bool = False) -> tuple[ModelTokenizer, int]:
     """A model's tokenizer and its longest view, without its weights. Raises `ModelError`."""
+    tokenizer, context, _ = open_without_weights(name, trust_remote_code)
+    return tokenizer, context
+
+
+def open_without_weights(name: str, trust_remote_code: bool = False) -> tuple[ModelTokenizer, int, int]:
+    """A model's tokenizer, its longest view, and how many tokens it knows. Raises `ModelError`."""
     with quiet():
         source = find_source(name, trust_remote_code)
         config = source.config()
         text_config = config.get_text_config(decoder=True)
         context, _ = _context(text_config)
         tokenizer = source.tokenizer(text_config.vocab_size)
-    return ModelTokenizer(tokenizer, frozenset({tokenizer.eos_token_id} - {None})), context
+        ends = _end_tokens(source.generation(), config, tokenizer)
+    return ModelTokenizer(tokenizer, ends), context, text_config.vocab_size
 
 
 def _stored(config: PreTrainedConfig) -> torch.dtype | None:
@@ -94,9 +101,11 @@ def _context(config: PreTrainedConfig) -> tuple[int, str]:
     return told, f"context: {told} tokens, as its configuration says"
 
 
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def _end_tokens(
+    generation: GenerationConfig | None, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> frozenset[int]:
     """Of the generation settings, else of the configuration, else the tokenizer's."""
-    for source in (model.generation_config, model.config, tokenizer):
+    for source in (generation, config, tokenizer):
         ends: int | list[int] | None = getattr(source, "eos_token_id", None)
         if ends is not None:
             return frozenset([ends] if isinstance(ends, int) else ends)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol, Unpack
 
@@ -20,11 +20,11 @@ from hwruntime.requests import Requests
 from hwruntime.result import Event, Progress, Result
 from hwruntime.room import Room
 from hwruntime.rows import ClearBlock, Edit, MoveBlock, Outcome, Row, whole_row
+from hwruntime.runner import Watch, carried_out
 from hwruntime.session import Known, Log, RunOptions, Session
 from hwruntime.tokenizer import Tokenizer
 
 CHUNK = 256  # tokens of a long text that are encoded in one forward call
-Watch = Callable[["Run"], None]  # called after every pass
 
 
 class LanguageModel(Protocol):
@@ -91,16 +91,7 @@ class Engine:
     ) -> Result:
         """Run a program to its end. `watch` is called after every pass; `KeyboardInterrupt` ends the run, keeping what
         there is. The rest is as for `start`. Raises `InputError`, `RunError`."""
-        run = self.start(program, inputs, log, known, **options)
-        try:
-            while self.step([run]):
-                if watch:
-                    watch(run)
-        except KeyboardInterrupt:
-            run.cancel()
-        finally:
-            self.finish(run)
-        return run.result(self.model.name)
+        return carried_out(self, self.start(program, inputs, log, known, **options), watch)
 
     def stream(self, program: Program, inputs: Mapping[str, Value], **options: Unpack[RunOptions]) -> Iterator[Event]:
         """The events of a run as they happen."""

@@ -4,7 +4,8 @@ HwError
  ├─ ModelError     a model cannot be loaded, or must not be run here
  ├─ DeviceError    a device, dtype or attention executor that is not to be had
  ├─ InputError     inputs that do not fit the program
- └─ RunError       a run that cannot start or go on (context or cache too small, ...)
+ ├─ RunError       a run that cannot start or go on (context or cache too small, ...)
+ └─ ServerError    a server that cannot be reached, refuses a request, or answers something else
 
 Every message stands alone and says what to do; `span` is the place in the program where there is one.
 """
@@ -38,6 +39,14 @@ class InputError(HwError):
 
 class RunError(HwError):
     code = "HW540"
+
+
+class ServerError(HwError):
+    code = "HW560"
+
+
+class RequestRefused(ServerError):
+    """The server says that the request itself is wrong."""
 
 
 class PoolFull(RunError):

@@ -59,8 +59,25 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Remote:
+    """Of a run on a server, which is approximate: workers see each other's text every `sync_interval` tokens only.
+
+    `prompt_tokens` were sent in `requests`, of which the server had `cached_tokens`; of what it generated,
+    `unused_tokens` were never used, because something came between."""
+
+    server: str
+    sync_interval: int
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    unused_tokens: int = 0
+    approximate: Literal[True] = True
+
+
+@dataclass(frozen=True)
 class Result:
-    """One run's result; `reason` says why it ended."""
+    """One run's result; `reason` says why it ended. `remote`: of a run on a server alone."""
 
     program: str
     model: str
@@ -71,16 +88,19 @@ class Result:
     workers: dict[str, WorkerResult]
     scratchpads: dict[str, str]
     usage: Usage
+    remote: Remote | None = None
 
     def to_json(self) -> dict[str, Json]:
         """The object that `hw run --json` prints."""
-        return asdict(self)
+        data = asdict(self)
+        return data if self.remote else {name: value for name, value in data.items() if name != "remote"}
 
     @classmethod
     def from_json(cls, data: dict[str, Json]) -> "Result":
         """Read what `to_json` wrote. Raises `TypeError` where it is something else."""
-        workers, usage = data["workers"], data["usage"]
-        if not isinstance(workers, dict) or not isinstance(usage, dict):
-            raise TypeError("`workers` and `usage` are objects")
+        workers, usage, told = data["workers"], data["usage"], data.get("remote")
+        if not isinstance(workers, dict) or not isinstance(usage, dict) or not isinstance(told, dict | None):
+            raise TypeError("`workers`, `usage` and `remote` are objects")
         made = {name: WorkerResult(**worker) for name, worker in workers.items()}  # type: ignore[arg-type]
-        return cls(**{**data, "workers": made, "usage": Usage(**usage)})  # type: ignore[arg-type]
+        remote = None if told is None else Remote(**told)  # type: ignore[arg-type]
+        return cls(**{**data, "workers": made, "usage": Usage(**usage), "remote": remote})  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -59,6 +60,20 @@ class Source:
                 self.place, trust_remote_code=self.trust, local_files_only=self.local
             )
         return config
+
+    def generation(self) -> GenerationConfig | None:
+        """The settings for generation, where there are any: a loaded model has them already."""
+        found = cached_file(
+            self.place,
+            "generation_config.json",
+            local_files_only=self.local,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if found is None:
+            return None
+        with self._explained("configuration"):
+            return GenerationConfig.from_pretrained(self.place, local_files_only=self.local)
 
     def tokenizer(self, embeddings: int) -> PreTrainedTokenizerBase:
         """The tokenizer of a model that knows this many tokens."""
