@@ -185,7 +185,7 @@ def body_of(request: Request) -> dict[str, Json]:
     if manner.temperature:
         sampling["sampling_seed"] = manner.seed
     if request.ends:
-        sampling["stop_token_ids"] = sorted(request.ends)
+        sampling["stop_token_ids"] = [*sorted(request.ends)]
     if request.stops:
         sampling["stop"] = list(request.stops)
     if request.banned:

@@ -135,7 +135,8 @@ class RemoteEngine:
         except HwError as error:
             self._fail(run, error)
             return False
-        now.edits.clear()  # the session has carried them out on its texts, and there is nothing else
+        run.drop_disturbed(now.edits, now.rows)
+        now.edits.clear()  # the session has carried them out on its texts, and there is no cache
         if not now.rows:
             self.finish(run)
         return bool(now.rows)

@@ -1,15 +1,15 @@
 """A run on a server: its session, what the server has written ahead for it, and what that has cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hwruntime.answer import DEFAULT_ANSWER_TOKENS
-from hwruntime.batch import Run
+from hwruntime.batch import Run, wants
 from hwruntime.program import Program, Value
 from hwruntime.remote.drafts import Draft
 from hwruntime.remote.server import Reply, Request
 from hwruntime.result import Remote, Result
-from hwruntime.rows import Outcome, Row
+from hwruntime.rows import ClearBlock, Edit, Outcome, Row
 from hwruntime.session import Log, RunOptions, Session
 from hwruntime.tokenizer import Tokenizer
 
@@ -79,6 +79,16 @@ class RemoteRun(Run):
     drafts: dict[str, Draft] = field(default_factory=dict)
     chosen: dict[Row, Outcome] = field(default_factory=dict)
     made: int = 0
+
+    def drop_disturbed(self, edits: Iterable[Edit], rows: Sequence[Row]) -> None:
+        """Drop drafts that what comes with this pass makes stale: their worker posts, or a block of their view is fed
+        or cleared. What other workers write, move and post is seen at the next sync."""
+        changed = {edit.block for edit in edits if isinstance(edit, ClearBlock)}
+        changed |= {row.block for row in rows if row.writer in self.session.program.streams}
+        posting = {row.writer for row in rows if not wants(row)}
+        for writer, draft in list(self.drafts.items()):
+            if writer in posting or not changed.isdisjoint(draft.view):
+                self._drop(writer)
 
     def keep(self, writer: str, draft: Draft) -> None:
         """Put a draft in the place of the one that there was."""

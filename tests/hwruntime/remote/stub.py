@@ -1,6 +1,6 @@
 """A small SGLang server over a real socket: the two calls that we use, in front of a `FakeServer`.
 
-As a program it writes its address, and says letters until it is killed: `python -m tests.hwruntime.remote.stub`.
+As a program it writes its address, and says something until it is killed: `python -m tests.hwruntime.remote.stub`.
 """
 
 import json
@@ -99,7 +99,9 @@ def request_of(body: dict) -> Request:
 
 def reply_json(request: Request, reply: Reply) -> dict:
     """As SGLang 0.5.23 answers."""
-    finish = {"type": "stop", "matched": reply.tokens[-1]} if reply.ended else {"type": "length", "length": request.most}
+    finish = (
+        {"type": "stop", "matched": reply.tokens[-1]} if reply.ended else {"type": "length", "length": request.most}
+    )
     meta = {
         "id": "0",
         "finish_reason": finish,
@@ -131,7 +133,8 @@ def lettered(tokenizer: WordTokenizer, letters: str = "abc .\n", ends: float = 0
 
 
 if __name__ == "__main__":
-    with Stub(lettered(WordTokenizer(), ends=0.0)).serving() as served:
+    letters = FakeServer(lambda tokens, banned: 50 + len(tokens) % 7, lambda tokens: "")  # whatever it is that is asked
+    with Stub(letters).serving() as served:
         print(served.url, os.getpid(), flush=True)
-        while True:
-            os.read(0, 1)
+        while os.read(0, 1):  # until whoever started it has gone
+            pass
