@@ -20,8 +20,8 @@ Answer = tuple[int, bytes]  # status and body
 
 @dataclass
 class Stub:
-    """`model` says what is said. `before` is called with every request to /generate, and may answer in its place. `key`:
-    without it in the header, nobody is answered. `seen`: the bodies that came."""
+    """`model` says what is said. `before` is called with every request to /generate, and may answer in its place.
+    Without `key` in the header, nobody is answered. `seen`: the bodies that came."""
 
     model: FakeServer
     before: Callable[[dict], Answer | None] = lambda body: None
