@@ -36,7 +36,8 @@ lint: .venv/installed-dev
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps flashinfer-python==0.7.2.post1
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		flashinfer-python==0.7.2.post1 sglang==0.5.2
 	touch $@
 
 clean:

@@ -10,6 +10,7 @@ from hwlang.diagnostics import CompileError, Diagnostic
 from hwlang.python.batches import BatchError
 from hwlang.python.coroutines import Block, Generation, Token
 from hwlang.python.crews import Worker
+from hwlang.python.frontend import call
 from hwlang.python.functions import ProgramBuilder
 from hwlang.python.handles import Scratchpad, Stream, Text
 from hwlang.python.runs import AsyncRun, CallbackError, Run, State
@@ -58,6 +59,7 @@ __all__ = [
     "Worker",
     "ask",
     "assistant",
+    "call",
     "clear",
     "end",
     "every",

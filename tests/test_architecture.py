@@ -34,7 +34,7 @@ def test_mypy():
 def test_public_names():
     classes = "AsyncRun BatchError Block Budget CallbackError CompileError Diagnostic Engine Generation Program"
     classes += " ProgramBuilder Run Scratchpad State Stream Text Token Worker"
-    words = "ask assistant clear end every in_context literal load me move others parse pause post program regex"
+    words = "ask assistant call clear end every in_context literal load me move others parse pause post program regex"
     words += " resume say start step stop system user vote"
     names = {"hwlang": [*classes.split(), *words.split()]}
     for module, expected in names.items():

@@ -11,7 +11,7 @@ not asked for is not imported, so it may import what it likes.
     models      which model is run, and where
     run         with jobs: the runs of a command, and display, keyboard: what is seen of one, and typed
     replay resume show view      with traces: recorded runs
-    check explain test eval bench fmt lsp
+    check explain test eval bench fmt lsp serve
 """
 
 import argparse
@@ -35,6 +35,7 @@ COMMANDS = {  # what it is called -> its module, and what `hw --help` says of it
     "view": ("hwlang.cli.view", "make a page of a recorded run"),
     "bench": ("hwlang.cli.bench", "time passes on this machine"),
     "eval": ("hwlang.cli.eval", "compare ways to work on a suite of problems"),
+    "serve": ("hwlang.cli.serve", "answer requests over HTTP, as an SGLang server"),
     "fmt": ("hwlang.cli.fmt", "format programs"),
     "lsp": ("hwlang.cli.lsp", "serve an editor"),
 }

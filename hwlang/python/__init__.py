@@ -6,4 +6,5 @@ crews          workers, each clause a call           handles    parameters, text
 values         Python values -> nodes                places     the spans of nodes that a call makes
 runs           a run: its events, its texts at any time          batches    many runs, side by side
 coroutines     blocks and coroutines, for what a program cannot say
+frontend       a program in a function of SGLang's frontend
 """

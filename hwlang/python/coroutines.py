@@ -305,7 +305,7 @@ class Coroutines:
 
     def block(self, name: str = "") -> Block:
         """An empty block. `name` is for messages alone."""
-        return Block(self._desk(), name)
+        return Block(self.desk(), name)
 
     async def prefill(
         self, block: Block, *texts: Said, context: Sequence[Block] = (), opening: bool | None = None
@@ -316,7 +316,7 @@ class Coroutines:
         `opening`: whether views will open with it, so that a plain text gets the tokenizer's start token; without it,
         that is so for an empty block that is encoded alone. Also raises `CompileError` for a text with holes.
         """
-        desk = self._desk()
+        desk = self.desk()
         first = not context and not block.length
         view = [each._block for each in (*context, block)]
         desk.forget_cancelled()
@@ -343,7 +343,7 @@ class Coroutines:
         the block's next number of the random stream (`seed`, `stream`). Without `stream`, workers that see each other
         have streams of their own; give others that are to differ other seeds.
         """
-        desk = self._desk()
+        desk = self.desk()
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         blocks = [each._block for each in view]
         last = into._block if into else None
@@ -353,25 +353,26 @@ class Coroutines:
     async def score(self, view: Sequence[Block], text: str, choices: Sequence[str]) -> dict[str, float]:
         """Compare how likely a text behind a view goes on with each choice: the logits of their first tokens. It costs
         a row of one pass and leaves nothing in the cache."""
-        desk = self._desk()
+        desk = self.desk()
         came = await desk.ask(desk.requests.question([each._block for each in view], text, choices))
         return dict(zip(choices, came.logits, strict=True))
 
     def move(self, source: Block, target: Block) -> None:
         """Append what the cache has of a block to another, and empty it. Nothing is encoded again; what waits for
         `source` goes on waiting for it."""
-        desk = self._desk()
+        desk = self.desk()
         desk.requests.check_move(source._block, target._block)
         desk.when_idle(lambda: desk.requests.move(source._block, target._block))  # which holds them until then
 
     def clear(self, block: Block) -> None:
         """Empty a block, with what waits for it."""
-        desk = self._desk()
+        desk = self.desk()
         desk.requests.check_free(block._block)
         desk.when_idle(lambda: desk.requests.clear(block._block))
 
-    def _desk(self) -> Desk:
-        """Of the event loop that runs. Raises `RuntimeError` where none does."""
+    def desk(self) -> Desk:
+        """What hands in requests of the event loop that runs; for what is built on it. Raises `RuntimeError` where none
+        runs."""
         import asyncio  # most programs do without
 
         loop = asyncio.get_running_loop()

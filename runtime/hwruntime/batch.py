@@ -20,7 +20,7 @@ from hwruntime.plan import Piece, Plan, build_plan
 from hwruntime.plan import Row as PlanRow
 from hwruntime.requests import Requests
 from hwruntime.result import Reason, Result
-from hwruntime.rows import Block, Edit, Outcome, Pass, Row, whole_row
+from hwruntime.rows import AnyEdit, Block, Outcome, Pass, Row
 from hwruntime.sampler import sample
 from hwruntime.session import Known, Session
 
@@ -31,7 +31,7 @@ Stage = Literal["new", "here", "away", "over"]  # `new` and `away` ones have no 
 class Todo:
     """What is left of a pass of one run: edits of the cache, then rows."""
 
-    edits: deque[Edit]
+    edits: deque[AnyEdit]
     rows: tuple[Row, ...]
 
     @classmethod
@@ -101,6 +101,10 @@ class Tenant(ABC):
     def end_pass(self, outcomes: Sequence[Outcome]) -> None:
         """Take what came of its rows."""
 
+    def take_spare(self) -> Block | None:
+        """Forget a block that is only kept for later, so that its pages can be taken; None where there is none."""
+        return None
+
     def break_off(self) -> None:
         """Say that a pass of it was left in the middle, because of another run."""
         self.error = RunError("the run shared a pass with others, and that was interrupted")
@@ -119,6 +123,9 @@ class Visit(Tenant):
     def end_pass(self, outcomes: Sequence[Outcome]) -> None:
         self.now = None
         self.session.advance(outcomes)
+
+    def take_spare(self) -> Block | None:
+        return self.session.kept.drop_oldest() if self.session.kept else None
 
 
 @dataclass(eq=False)
@@ -188,7 +195,8 @@ class Placed:
 
 @dataclass(frozen=True)
 class Batch:
-    """`tokens` and `slots` [T] are those of the rows; `wanted`: the last token of each row that wants logits."""
+    """`tokens` and `slots` [T] are those of the rows; `wanted`: the last token of each row that wants something, then
+    those after which a row wants scores."""
 
     rows: Sequence[Placed]
     tokens: list[int]
@@ -236,7 +244,7 @@ def foresee(batch: Batch, pool: Pool) -> Foresight | None:
 
 def going_on(row: Row) -> Row:
     """A row laid out as the one that its writer has next: what counts is that it has one token, not which."""
-    return row if len(row.tokens) == 1 else whole_row(row.writer, row.view, row.tokens[-1:], row.draw)
+    return row if len(row.tokens) == 1 else replace(row, tokens=row.tokens[-1:], scored=())
 
 
 def lay_out(placed: Sequence[Placed], pool: Pool) -> Batch:
@@ -258,9 +266,12 @@ def tokens_of(placed: Sequence[Placed]) -> list[int]:
 
 
 def wanted_of(placed: Sequence[Placed]) -> list[int]:
-    """The index, among all tokens, of the last one of each row that wants something."""
-    ends = accumulate(len(p.row.tokens) for p in placed)
-    return [end - 1 for p, end in zip(placed, ends, strict=True) if wants(p.row)]
+    """The index, among all tokens, of the last one of each row that wants something; then of those scored after."""
+    ends = list(accumulate(len(p.row.tokens) for p in placed))
+    last = [end - 1 for p, end in zip(placed, ends, strict=True) if wants(p.row)]
+    return last + [
+        end - len(p.row.tokens) + index for p, end in zip(placed, ends, strict=True) for index, _ in p.row.scored
+    ]
 
 
 def _pieces(placed: Placed, numbers: dict[CacheBlock, int]) -> Iterator[Piece]:
@@ -276,14 +287,18 @@ def _pieces(placed: Placed, numbers: dict[CacheBlock, int]) -> Iterator[Piece]:
 
 
 def wants(row: Row) -> bool:
-    """Whether anything is to come of a row but its K/V."""
+    """Whether anything is to follow a row's last token."""
     return row.draw is not None or bool(row.choices)
 
 
 def outcomes(batch: Batch, logits: Tensor) -> Mapping[Row, Outcome]:
     """What comes of each row: a token, the likeliest of its choices, or nothing. logits [len(wanted), vocabulary]."""
-    wanting = [p.row for p in batch.rows if wants(p.row)]
-    return {p.row: Outcome() for p in batch.rows} | sampled(wanting, logits) | chosen(wanting, logits)
+    rows = [p.row for p in batch.rows]
+    wanting, scored = [row for row in rows if wants(row)], [row for row in rows if row.scored]
+    last, inner = logits[: len(wanting)], logits[len(wanting) :]
+    came = dict.fromkeys(rows, Outcome()) | sampled(wanting, last) | chosen(wanting, last)
+    scores = iter(log_probabilities(inner, [token for row in scored for _, token in row.scored]))
+    return came | {row: replace(came[row], scores=tuple(islice(scores, len(row.scored)))) for row in scored}
 
 
 def sampled(wanting: Sequence[Row], logits: Tensor) -> dict[Row, Outcome]:
@@ -294,7 +309,21 @@ def sampled(wanting: Sequence[Row], logits: Tensor) -> dict[Row, Outcome]:
     if len(draws) < len(wanting):
         logits = logits.index_select(0, upload(torch.tensor(list(draws)), logits.device))
     tokens = sample(logits, list(draws.values()))
-    return {wanting[index]: Outcome(token) for index, token in zip(draws, tokens, strict=True)}
+    scored = [place for place, draw in enumerate(draws.values()) if draw.scored]
+    scores = dict(zip(scored, log_probabilities(logits[scored], [tokens[place] for place in scored]), strict=True))
+    return {
+        wanting[index]: Outcome(token, score=scores.get(place))
+        for place, (index, token) in enumerate(zip(draws, tokens, strict=True))
+    }
+
+
+def log_probabilities(logits: Tensor, tokens: Sequence[int]) -> list[float]:
+    """Of one token in each row of logits [len(tokens), vocabulary]."""
+    if not tokens:
+        return []
+    chosen = logits.gather(1, upload(torch.tensor(tokens), logits.device)[:, None])[:, 0]
+    scores: list[float] = (chosen - logits.logsumexp(-1)).tolist()
+    return scores
 
 
 def chosen(wanting: Sequence[Row], logits: Tensor) -> dict[Row, Outcome]:

@@ -19,7 +19,7 @@ from hwruntime.program import Program, Value
 from hwruntime.requests import Requests
 from hwruntime.result import Event, Progress, Result
 from hwruntime.room import Room
-from hwruntime.rows import ClearBlock, Edit, MoveBlock, Outcome, Row, whole_row
+from hwruntime.rows import AnyEdit, ClearBlock, CopyTokens, MoveBlock, Outcome, Row, whole_row
 from hwruntime.runner import Watch, carried_out
 from hwruntime.session import Known, Log, RunOptions, Session
 from hwruntime.tokenizer import Tokenizer
@@ -339,14 +339,14 @@ class Engine:
     def _slots(self, block: CacheBlock) -> list[int]:
         return self._pool.slots(block, range(block.length))
 
-    def _carry_out_all(self, run: Tenant, edits: deque[Edit]) -> None:
+    def _carry_out_all(self, run: Tenant, edits: deque[AnyEdit]) -> None:
         """Carry out edits, in order. Raises `PoolFull` at the first that there is no room for."""
         while edits:
             self._carry_out(run, edits[0])
             edits.popleft()
 
-    def _carry_out(self, run: Tenant, edit: Edit) -> None:
-        """Move or clear a block. Raises `PoolFull`, with nothing moved."""
+    def _carry_out(self, run: Tenant, edit: AnyEdit) -> None:
+        """Move, copy or clear. Raises `PoolFull`, with nothing done."""
         match edit:
             case ClearBlock(block=block, for_good=True):
                 self._room.drop(run, block)
@@ -354,6 +354,8 @@ class Engine:
                 self._pool.clear(run.held(block))
             case MoveBlock(source=source, target=target):
                 self._move(run, run.held(source), run.held(target))
+            case CopyTokens(source=source, target=target):
+                self._copy(run, run.held(source), range(edit.start, edit.stop), run.held(target))
 
     def _move(self, run: Tenant, source: CacheBlock, target: CacheBlock) -> None:
         """Append `source` to `target`, keys rotated on by the length that `target` had (rule 4)."""
@@ -364,6 +366,12 @@ class Engine:
         positions = self._room.extend(run, target, source.length)
         self.model.move(self._slots(source), self._pool.slots(target, positions), by)
         self._pool.clear(source)
+
+    def _copy(self, run: Tenant, source: CacheBlock, tokens: range, target: CacheBlock) -> None:
+        """Append some of `source`'s tokens to `target`, keys rotated by as much as they change their place."""
+        by = target.length - tokens.start
+        positions = self._room.extend(run, target, len(tokens))
+        self.model.move(self._pool.slots(source, tokens), self._pool.slots(target, positions), by)
 
 
 def sharable(row: Row) -> bool:

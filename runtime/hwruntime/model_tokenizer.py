@@ -33,6 +33,10 @@ class ModelTokenizer:
         return ModelTokenizer(self._hf, frozenset())
 
     @cached_property
+    def special_tokens(self) -> frozenset[int]:
+        return frozenset(self._hf.all_special_ids) | self._end_tokens
+
+    @cached_property
     def vocabulary(self) -> Sequence[bytes]:
         # Decoding a token behind another shows what it adds to a text: by itself, some tokenizers drop its space.
         anchor = self.encode("a")

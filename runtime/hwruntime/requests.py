@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Literal
+from typing import Literal, Protocol
 
 from hwruntime.errors import HwError, InputError, PoolFull, RunError
 from hwruntime.result import Reason
-from hwruntime.rows import Block, ClearBlock, Draw, Edit, MoveBlock, Outcome, Row, again_row, whole_row
+from hwruntime.rows import AnyEdit, Block, ClearBlock, CopyTokens, Draw, MoveBlock, Outcome, Row, again_row, whole_row
 from hwruntime.tokenizer import Detokenizer, Message, Tokenizer
 from hwruntime.worker import completes
 
@@ -47,13 +47,27 @@ class OpenBlock(Block):
     voice: Detokenizer = field(kw_only=True)
 
 
+class Kept(Protocol):
+    """Blocks that are kept for requests to come. Real: `prefixes.Prefixes`."""
+
+    def drop_oldest(self) -> OpenBlock | None:
+        """Forget one that nobody uses: its pages are needed. Called in the thread that makes the pass."""
+
+
 @dataclass(eq=False)
 class Request:
     """To write what waits for the last block of `view`, and draw the token that follows with `draw`; or, with
-    `choices`, to see which of them follows `question`, which is not kept."""
+    `choices`, to see which of them follows `question`, which is not kept.
+
+    `seen` [len(view)] limits how many tokens of a block are seen, as in a row. `score_from`: the first token of the
+    written block after which it is wanted how likely the one that waits behind it was; `scores` has those.
+    """
 
     view: tuple[OpenBlock, ...]
     draw: Draw | None = None
+    seen: tuple[int | None, ...] | None = None
+    score_from: int | None = None
+    scores: list[float] = field(default_factory=list)
     question: tuple[int, ...] = ()
     choices: tuple[int, ...] = ()
     number: int = 0  # in the order of asking
@@ -112,13 +126,14 @@ class Requests:
 
     def __init__(self, tokenizer: Tokenizer, context: int, chunk: int) -> None:
         self.tokenizer = tokenizer
-        self.edits: deque[Edit] = deque()
+        self.edits: deque[AnyEdit] = deque()
         self.rows: tuple[Row, ...] = ()
         self._context = context
         self._chunk = chunk
         self._made = 0  # blocks
         self._asked = 0
         self.error: BaseException | None = None  # after which nothing can be asked
+        self.kept: Kept | None = None
         self._waiting: list[Request] = []
         self._running: list[Request] = []
         self._came: Sequence[Outcome] = ()
@@ -165,6 +180,11 @@ class Requests:
             target.tokens.extend(source.tokens)
             source.tokens.clear()
             self.edits.append(MoveBlock(source, target))
+
+    def copy(self, source: OpenBlock, tokens: range, target: OpenBlock) -> None:
+        """Append some of what the cache has of a block to another, before the next pass."""
+        target.tokens.extend(source.tokens[tokens.start : tokens.stop])
+        self.edits.append(CopyTokens(source, tokens.start, tokens.stop, target))
 
     def clear(self, block: OpenBlock) -> None:
         """Empty a block, before the next pass."""
@@ -301,6 +321,10 @@ class Requests:
                 for block in (source, target):  # of neither is known how much it has
                     block.error = error
                     self.drop(block)
+            case CopyTokens(target=OpenBlock() as target):
+                self.edits.popleft()
+                target.error = error
+                self.drop(target)
             case _:
                 max(self._running, key=lambda each: each.number).error = error
 
@@ -321,6 +345,7 @@ class Requests:
         elif block.waiting:
             whole = len(block.waiting) <= self._chunk
             row = whole_row(block.name, request.view, block.waiting[: self._chunk], request.draw if whole else None)
+            row = replace(row, seen=request.seen or row.seen, scored=scored(block, len(row.tokens), request.score_from))
         else:
             assert request.draw, "there is something to write"
             row = again_row(block.name, request.view, request.draw)
@@ -338,6 +363,7 @@ class Requests:
         if request.row.block is block:
             block.tokens.extend(request.row.tokens)
             del block.waiting[: len(request.row.tokens)]
+            request.scores += outcome.scores
         if request not in self._waiting:
             return
         if request.choices or request.row.draw or not (request.draw or block.waiting):
@@ -355,6 +381,14 @@ class Requests:
         if not view:
             raise InputError("the view is empty", help="its last block is where is written")
         self.check(*view)
+
+
+def scored(block: OpenBlock, tokens: int, start: int | None) -> tuple[tuple[int, int], ...]:
+    """Of the next tokens that a block is written, from `start` in the block on: their index, and what waits behind."""
+    if start is None:
+        return ()
+    first = max(0, start - len(block.tokens))
+    return tuple((index, block.waiting[index + 1]) for index in range(first, min(tokens, len(block.waiting) - 1)))
 
 
 def in_range(name: str, value: object) -> float:

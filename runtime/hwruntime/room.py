@@ -1,8 +1,8 @@
 """Who has pages of the pool, and who gives theirs back when there are not enough.
 
-First go constants that no run uses, the least recently used one first; then runs that are not asked to go on; then
-younger ones. A run that gives its pages back loses nothing: its K/V wait in the host's memory, and as they are stored
-at block-local positions, any pages will do for them later.
+First go constants that no run uses, the least recently used one first; then blocks that coroutines only keep for later;
+then runs that are not asked to go on; then younger ones. A run that gives its pages back loses nothing: its K/V wait in
+the host's memory, and as they are stored at block-local positions, any pages will do for them later.
 """
 
 from collections import Counter, OrderedDict
@@ -73,7 +73,9 @@ class Room:
 
     def extend(self, run: Tenant, block: CacheBlock, tokens: int) -> range:
         """`Pool.extend`, after others have made room for it. Raises `PoolFull`."""
-        while not self.pool.has_room([block], tokens) and (self.drop_constant() or self._suspend_for(run)):
+        while not self.pool.has_room([block], tokens) and (
+            self.drop_constant() or self._drop_spare() or self._suspend_for(run)
+        ):
             pass
         return self.pool.extend(block, tokens)
 
@@ -128,6 +130,15 @@ class Room:
             if not self.constants.release(block):
                 self.pool.clear(held)
         run.blocks.clear()
+
+    def _drop_spare(self) -> bool:
+        """Give back the pages of a block that is only kept for later; whether there was one."""
+        for run in self.runs:
+            block = run.take_spare() if run.stage == "here" else None
+            if block is not None:
+                self.drop(run, block)
+                return True
+        return False
 
     def _suspend_for(self, run: Tenant) -> bool:
         """Suspend one run that has to make room for this one; whether there was one. A pool that can grow does."""

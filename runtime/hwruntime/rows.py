@@ -20,6 +20,7 @@ class Draw:
     """How a row's next token is drawn: with number `counter` of the random stream (`seed`, `stream`).
 
     `banned` tokens are never drawn; with `allowed` (a bit for each token, see `constraint.Matcher`) only those are.
+    `scored`: whether the token's log probability is wanted, too.
     """
 
     temperature: float
@@ -31,6 +32,7 @@ class Draw:
     counter: int
     banned: frozenset[int]
     allowed: bytes | None = None
+    scored: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,8 @@ class Row:
 
     `seen` [len(view)] limits how many tokens of a block are seen; None is all of them, those of this pass included.
     With `draw` the next token is sampled; with `choices` the likeliest of these tokens is wanted; else nothing is.
-    `text`: what the tokens say, where the writer knows.
+    `text`: what the tokens say, where the writer knows. `scored`: pairs (index of one of `tokens`, token), of which it
+    is wanted how likely that token is to follow the one at the index.
     """
 
     writer: str
@@ -49,6 +52,7 @@ class Row:
     draw: Draw | None = None
     choices: tuple[int, ...] = ()
     text: str = ""
+    scored: tuple[tuple[int, int], ...] = ()
 
     @property
     def block(self) -> Block:
@@ -88,10 +92,16 @@ def again_row(writer: str, view: Sequence[Block], draw: Draw) -> Row | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a row: the token sampled, or the index of the choice (with the choices' logits)."""
+    """What came of a row: the token sampled, or the index of the choice (with the choices' logits).
+
+    `score`: the sampled token's log probability, where its draw is scored; `scores`: those of the row's `scored`
+    tokens. They are natural, and of what the model says itself: before temperature, filters, bans and constraints.
+    """
 
     token: int = -1
     logits: tuple[float, ...] = ()
+    score: float | None = None
+    scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,17 @@ class MoveBlock:
 
 
 @dataclass(frozen=True)
+class CopyTokens:
+    """Append the tokens `start` to `stop` of `source` to `target` in the cache: values as they are, keys rotated to
+    where they come to stand. `source` stays as it is."""
+
+    source: Block
+    start: int
+    stop: int
+    target: Block
+
+
+@dataclass(frozen=True)
 class ClearBlock:
     """Empty `block` in the cache; `for_good`: nothing will be written to it any more."""
 
@@ -110,7 +131,8 @@ class ClearBlock:
     for_good: bool = False
 
 
-Edit = MoveBlock | ClearBlock
+Edit = MoveBlock | ClearBlock  # what programs ask for
+AnyEdit = Edit | CopyTokens
 
 
 @dataclass(frozen=True)

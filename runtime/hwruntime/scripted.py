@@ -24,7 +24,7 @@ class WordTokenizer:
         self._pieces = ["<end>"]
         self._bytes = [b"<end>"]
         self._ids = {"<end>": END}
-        self.end_tokens = frozenset({END})
+        self.end_tokens = self.special_tokens = frozenset({END})
         for character in map(chr, (9, 10, *range(32, 127))):
             self._id(character)
 

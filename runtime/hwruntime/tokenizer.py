@@ -26,6 +26,10 @@ class Tokenizer(Protocol):
         """Tokens that end a worker."""
 
     @property
+    def special_tokens(self) -> frozenset[int]:
+        """Tokens that are none of the text, as its ends."""
+
+    @property
     def vocabulary(self) -> Sequence[bytes]:
         """What each token adds to a text, by id, as UTF-8: a token can be a part of a character."""
 
