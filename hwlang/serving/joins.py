@@ -121,9 +121,7 @@ class Joins:
         for second in self._written:
             same = next((at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), len(second))
             for cut in range(same + 1):
-                if text.startswith(second[cut : cut + GLANCE], len(first)) and text.startswith(
-                    second[cut:], len(first)
-                ):
+                if all(text.startswith(second[cut:end], len(first)) for end in (cut + GLANCE, None)):
                     cuts.add(cut)
         return sorted((cut for cut in cuts if cut < len(first)), reverse=True)
 
