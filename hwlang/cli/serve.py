@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hwlang import api
@@ -17,14 +20,13 @@ if TYPE_CHECKING:  # the runtime is imported where it is needed
     from rich.console import Console
 
 PORT = 30000  # SGLang's
-PATIENCE = 5  # seconds that running requests have to end, after Ctrl-C
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.description = "Answer requests as an SGLang server does, on one engine."
     parser.add_argument("--sglang-api", action="store_true", help="answer as SGLang; there is no other way yet")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
-    parser.add_argument("--port", type=not_negative, default=PORT, metavar="N", help=f"0: any free (default: {PORT})")
+    parser.add_argument("--port", type=port, default=PORT, metavar="N", help=f"0: any free (default: {PORT})")
     models.add(parser, default="tiny")
     parser.add_argument("--kv-tokens", type=positive, metavar="N", help="size of the cache (default: grows as needed)")
     parser.add_argument("--kv-dtype", default="auto", help="of the cache: auto (what the model computes in) or fp8")
@@ -38,10 +40,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.sglang_api:
         raise Usage("say what to serve: `hw serve --sglang-api`")
     try:
-        import uvicorn
-
         from hwlang.serving.generation import Generator
-        from hwlang.serving.server import application
+        from hwlang.serving.server import Server
     except ModuleNotFoundError as error:
         if error.name not in ("uvicorn", "starlette"):
             raise
@@ -51,27 +51,38 @@ def run(options: argparse.Namespace) -> int:
     listening = listen(options.host, options.port)  # a slip in them is told before the model is loaded
     model = options.model or "tiny"
     try:
-        with listening, loading(model):
-            engine = api.Engine(model, kv_tokens=options.kv_tokens, kv_dtype=options.kv_dtype, **models.where(options))
-            app = application(Generator(engine, options.seed))
-            level = "info" if options.verbose else "warning"
-            config = uvicorn.Config(app, log_level=level, timeout_graceful_shutdown=PATIENCE, lifespan="off")
+        with listening:
+            with loading(model):
+                engine = load_engine(model, options)
+            server = Server(Generator(engine, options.seed), "info" if options.verbose else "warning")
             greet(make_console(stderr=True), engine, url_of(listening), options.verbose)
-            uvicorn.Server(config).run(sockets=[listening])
+            with suppress(KeyboardInterrupt):  # uvicorn has ended by then, and passes it on
+                server.run(sockets=[listening])
     except HwError as error:
         return told(error)
-    except KeyboardInterrupt:  # uvicorn has ended by then, and passes it on
-        print("stopped", file=sys.stderr)
+    print("stopped", file=sys.stderr)
     return OK
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises `Usage`."""
+def load_engine(model: str, options: argparse.Namespace) -> api.Engine:
+    return api.Engine(model, kv_tokens=options.kv_tokens, kv_dtype=options.kv_dtype, **models.where(options))
+
+
+def port(text: str) -> int:
+    number = not_negative(text)
+    if number >= 2**16:
+        raise argparse.ArgumentTypeError(f"must be below {2**16}, not {number}")
+    return number
+
+
+def listen(host: str, number: int) -> socket.socket:
+    """A socket that listens at a port. Raises `Usage`."""
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return socket.create_server((host, number), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        help = ": --port 0 takes a free one" if port else ""
-        raise Usage(f"cannot listen at {host}:{port}: {error.strerror or error}{help}") from None
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        help = ": --port 0 takes a free one" if error.errno == errno.EADDRINUSE else ""
+        raise Usage(f"cannot listen at {host}:{number}: {reason}{help}") from None
 
 
 def url_of(listening: socket.socket) -> str:
@@ -81,10 +92,12 @@ def url_of(listening: socket.socket) -> str:
 
 def greet(console: Console, engine: api.Engine, url: str, verbose: bool) -> None:
     """Say what answers, and where, and how to end it."""
+    from rich.markup import escape
+
     model = engine.runtime.model
     for why in model.why if verbose else ():
         console.print(f"hw: {why}", markup=False)
     cache = "a cache that grows" if model.pool.grows else f"a cache of {model.pool.capacity} tokens"
-    console.print(f"{model.name} answers at [bold]{url}[/]: a context of {model.context} tokens, {cache}")
+    console.print(f"{escape(model.name)} answers at [bold]{url}[/]: a context of {model.context} tokens, {cache}")
     console.print(f'from Python: sgl.set_default_backend(sgl.RuntimeEndpoint("{url}"))', style="dim")
     console.print("Ctrl-C stops it", style="dim")

@@ -20,7 +20,7 @@ from hwlang.python.runs import State, in_thread
 from hwlang.serving.joins import Branches, Joined, Joins
 from hwlang.serving.sglang_api import Finish, Prompt, Reply, Score
 from hwlang.serving.voice import Voice
-from hwruntime.errors import InputError
+from hwruntime.errors import HwError, InputError
 from hwruntime.prefixes import Lease, Prefixes
 from hwruntime.requests import Request
 from hwruntime.rows import Draw, Outcome
@@ -52,17 +52,25 @@ class Counts:
     cached_tokens: int = 0
 
 
+class Stopped(HwError):
+    """The server ends, and the request with it."""
+
+    def __init__(self) -> None:
+        super().__init__("the server was stopped", help="ask again when it runs")
+
+
 class Generator:
     """Answers requests on one engine. All of it is called in one event loop."""
 
     def __init__(self, engine: api.Engine, seed: int = 0) -> None:
         self.engine = engine
         self.counts = Counts()
+        self.stopping = asyncio.Event()  # requests that are under way end with `Stopped`
+        self.going = 0  # requests that hold a text
         self._seed = seed
         self._streams = count()  # of random numbers, one a request
         self._line = asyncio.Lock()  # of those that wait for room: first come, first served
         self._freed = asyncio.Event()
-        self._going = 0  # requests that hold a text
         self._cache: Cache | None = None
 
     @property
@@ -85,27 +93,41 @@ class Generator:
 
     async def reply(self, prompt: Prompt) -> Reply:
         """The whole answer. Raises `HwError`, `CompileError`."""
-        async with aclosing(self.replies(prompt)) as replies:
-            return [reply async for reply in replies][-1]
+        began = time.monotonic()
+        if prompt.program is not None:
+            return await self._call(prompt, prompt.program, began)
+        async with aclosing(self._write(prompt)) as moments:
+            writing = await anext(moments)
+            async for _ in moments:
+                pass
+        return writing.reply(time.monotonic() - began)
 
     async def replies(self, prompt: Prompt) -> AsyncGenerator[Reply, None]:
         """The answer as it grows, token by token; the last one is whole. Closing this ends it. Raises as `reply`."""
         began = time.monotonic()
-        self.counts.requests += 1
         if prompt.program is not None:
             yield await self._call(prompt, prompt.program, began)
             return
+        async with aclosing(self._write(prompt)) as moments:
+            async for writing in moments:
+                yield writing.reply(time.monotonic() - began)
+
+    async def _write(self, prompt: Prompt) -> AsyncGenerator[Writing, None]:
+        """A prompt's writing, after each of its tokens."""
         cache = self.cache
+        self.counts.requests += 1
         async with self._held(cache, prompt) as (tokens, lease):
             self.counts.prompt_tokens += len(tokens)
             self.counts.cached_tokens += lease.cached
             writing = Writing(prompt, tokens, lease, self.tokenizer, self._draw(prompt))
             while (request := writing.request()) is not None:
+                if self.stopping.is_set():
+                    raise Stopped()
                 writing.hear(request, await cache.desk.ask(request))
                 if not writing.done:
-                    yield writing.reply(time.monotonic() - began)
-            yield writing.reply(time.monotonic() - began)
+                    yield writing
             self._note(cache.joins, prompt, writing.voice.text)
+            yield writing
 
     async def join(self, branches: Branches) -> int:
         """Put what branches have written behind their opening, one after the other; how many tokens were moved."""
@@ -113,10 +135,10 @@ class Generator:
         opening, root = self._tokens(cache, branches.opening) if branches.opening else ([], None)
         try:
             for text in branches.texts:
-                tokens, _ = self._tokens(cache, text)
+                tokens, own = self._tokens(cache, text)
                 if tokens[: len(opening)] != opening:  # a token reaches over the end of the opening
-                    tokens = opening + self.tokenizer.encode(text[len(branches.opening) :])
-                lease = await self._written(cache, tokens, root)
+                    tokens, own = opening + self.tokenizer.encode(text[len(branches.opening) :]), root
+                lease = await self._written(cache, tokens, own)
                 leases.append((lease, tokens))
             first, *others = leases
             prefix = cache.prefixes.join(first[0], [(lease, len(opening)) for lease, _ in others])
@@ -157,6 +179,7 @@ class Generator:
             message = f"program `{state.program}` ended without an answer: {state.reason}"
             raise InputError(message, help="give it an `answer`, and `else` for where none is found")
         usage = state.usage
+        self.counts.requests += 1
         return Reply(
             rid=prompt.rid,
             text=state.answer,
@@ -195,9 +218,9 @@ class Generator:
         model, new = self.engine.runtime.model, prompt.sampling.max_new_tokens
         if not tokens:
             raise InputError("the prompt is empty")
-        known = len(self.tokenizer.vocabulary)
-        if strange := [token for token in (*tokens, *prompt.sampling.stop_token_ids) if not 0 <= token < known]:
-            raise InputError(f"there is no token {strange[0]}: the model has {known}")
+        given = (*prompt.tokens, *prompt.sampling.stop_token_ids)
+        if given and not 0 <= max(given) < (known := len(self.tokenizer.vocabulary)):
+            raise InputError(f"there is no token {max(given)}: the model has {known}")
         if len(tokens) + new > model.context:
             asked = f"the prompt has {len(tokens)} tokens, and `max_new_tokens` is {new}"
             raise InputError(f"{asked}: the model's context is {model.context}", help="ask for less")
@@ -231,7 +254,7 @@ class Generator:
         """A prompt's tokens, and what the cache has of them, with room for the rest."""
         async with self._line:
             tokens, lease = await self._take(cache, prompt)
-        self._going += 1
+        self.going += 1
         try:
             yield tokens, lease
         finally:
@@ -239,7 +262,7 @@ class Generator:
 
     def _give_back(self, cache: Cache, lease: Lease) -> None:
         cache.prefixes.give_back(lease)
-        self._going -= 1
+        self.going -= 1
         self._freed.set()
 
     async def _take(self, cache: Cache, prompt: Prompt) -> tuple[list[int], Lease]:
@@ -254,11 +277,10 @@ class Generator:
             if pool.grows or cache.prefixes.pages() * pool.page_size <= pool.capacity:
                 return tokens, lease
             cache.prefixes.give_back(lease)
-            if not self._going:
+            if not self.going:
                 need = f"{len(tokens)} tokens and {prompt.sampling.max_new_tokens} new ones"
-                raise InputError(
-                    f"{need} do not fit into a cache of {pool.capacity}", help="start with more --kv-tokens"
-                )
+                help = "ask for less, or start the server with more --kv-tokens"
+                raise InputError(f"{need} do not fit into a cache of {pool.capacity}", help)
             self._freed.clear()
             await self._freed.wait()
 

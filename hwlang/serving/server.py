@@ -6,22 +6,24 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from hwlang.diagnostics import CompileError
-from hwlang.serving.generation import Generator
+from hwlang.serving.generation import Generator, Stopped
 from hwlang.serving.sglang_api import Generate, Prompt, Reply, read_call, read_generate, read_join
 from hwruntime.errors import HwError, InputError, PoolFull
 
 if TYPE_CHECKING:
     from hwruntime.program import Json
 
-T = TypeVar("T")
+PATIENCE = 5  # seconds for what is under way, after Ctrl-C: its pass, and telling its clients
 GONE = 499  # the status, which nobody reads, of a request whose sender has gone
 
 
@@ -46,6 +48,19 @@ def application(generator: Generator) -> Starlette:
     )
 
 
+class Server(uvicorn.Server):
+    """Ends requests that are under way when it is told to stop, and does not wait for their clients."""
+
+    def __init__(self, generator: Generator, log_level: str = "warning") -> None:
+        app = application(generator)
+        super().__init__(uvicorn.Config(app, log_level=log_level, lifespan="off", timeout_graceful_shutdown=PATIENCE))
+        self._generator = generator
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._generator.stopping.set()
+        super().handle_exit(sig, frame)
+
+
 class Endpoints:
     """Each takes a request and gives the response. `HwError`, `CompileError`: see `refusal`."""
 
@@ -56,7 +71,7 @@ class Endpoints:
         asked = read_generate(await body_of(request))
         if asked.stream:
             return await self._stream(request, asked.prompts[0])
-        return await unless_gone(request, self._replies(asked))
+        return await self._unless_over(request, self._replies(asked))
 
     async def join(self, request: Request) -> Response:
         branches = self._generator.cache.joins.ask(read_join(await body_of(request)))
@@ -69,7 +84,7 @@ class Endpoints:
         async def ran() -> Response:
             return JSONResponse((await self._generator.run(call)).to_json())
 
-        return await unless_gone(request, ran())
+        return await self._unless_over(request, ran())
 
     async def model_info(self, request: Request) -> Response:
         name = self._generator.engine.runtime.model.name
@@ -114,7 +129,22 @@ class Endpoints:
             first.append(await anext(replies))
             return StreamingResponse(events(first[0], replies), media_type="text/event-stream")
 
-        return await unless_gone(request, begin())
+        return await self._unless_over(request, begin())
+
+    async def _unless_over(self, request: Request, work: Coroutine[object, object, Response]) -> Response:
+        """A response, unless who asked for it goes before it is there, or the server ends: then the work ends."""
+        task, gone, stopped = map(asyncio.ensure_future, (work, disconnected(request), self._generator.stopping.wait()))
+        try:
+            await asyncio.wait([task, gone, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return await task
+            if gone.done():
+                return Response(status_code=GONE)
+            raise Stopped()
+        finally:
+            for each in (task, gone, stopped):
+                each.cancel()
+            await asyncio.wait([task, gone, stopped])
 
 
 async def events(first: Reply, replies: AsyncGenerator[Reply, None]) -> AsyncIterator[str]:
@@ -133,19 +163,6 @@ def event(data: dict[str, Json]) -> str:
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-async def unless_gone(request: Request, work: Coroutine[object, object, Response]) -> Response:
-    """A response, unless who asked for it goes before it is there: then the work ends."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(disconnected(request))
-    try:
-        await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
-        return await task if task.done() else Response(status_code=GONE)
-    finally:
-        for each in (task, gone):
-            each.cancel()
-        await asyncio.wait([task, gone])
-
-
 async def disconnected(request: Request) -> None:
     """Wait until the client has gone."""
     while (await request.receive())["type"] != "http.disconnect":
@@ -161,9 +178,9 @@ async def body_of(request: Request) -> object:
 
 
 async def refusal(request: Request, error: Exception) -> Response:
-    """What cannot be done: 400, or 503 where there is no room now."""
+    """What cannot be done: 400, or 503 for what may be done later."""
     assert isinstance(error, HwError | CompileError)
-    return JSONResponse(told(error), status_code=503 if isinstance(error, PoolFull) else 400)
+    return JSONResponse(told(error), status_code=503 if isinstance(error, PoolFull | Stopped) else 400)
 
 
 def told(error: HwError | CompileError) -> dict[str, Json]:

@@ -141,9 +141,9 @@ class Prefixes:
                     inner = range(max(piece.start, start) - piece.start, piece.stop - piece.start)
                     if inner:
                         self._requests.copy(piece.prefix.block, inner, joined.block)
-            for prefix in sources:
+            for prefix in (joined, *sources):
                 prefix.users += 1
-            self._copied += sources
+                self._copied.append(prefix)
         return joined
 
     # --- Room ---
@@ -166,17 +166,17 @@ class Prefixes:
     def pages(self) -> int:
         """That are needed by all who hold something, when they are through; and two for each of them, as one is read
         anew, and another thrown away."""
-        held: set[Prefix] = set()
-        for prefix in self._all:
-            if prefix.users:
-                held.update(piece.prefix for piece in self.pieces(prefix, prefix.end + 1))
+        with self._lock:
+            users = [prefix for prefix in self._all if prefix.users]
+        held = {piece.prefix for prefix in users for piece in self.pieces(prefix, prefix.end + 1)}
         own = sum(-(-max(prefix.full, len(prefix.block.tokens)) // self._page) for prefix in held)
-        return own + 2 * sum(prefix.users for prefix in held)
+        return own + 2 * sum(prefix.users for prefix in users)
 
     @property
     def tokens(self) -> int:
         """That are kept."""
-        return sum(len(prefix.block.tokens) for prefix in self._all)
+        with self._lock:
+            return sum(len(prefix.block.tokens) for prefix in self._all)
 
     # --- Inside of the lock ---
 

@@ -124,3 +124,16 @@ class Remembering(FakeModel):
         pages = plan.kv_indices[plan.kv_indptr[request] : plan.kv_indptr[request + 1]]
         slots = [page * plan.page_size + place for page in pages for place in range(plan.page_size)]
         return [self._memory[slot] for slot in slots[:length]]
+
+
+class Flat(Remembering):
+    """What it says follows from the text that it sees, however that came into blocks, and in how many passes."""
+
+    def forward(self, tokens: Sequence[int], plan: Plan, slots: list[int], wanted: Sequence[int]) -> Tensor:
+        logits = super().forward(tokens, plan, slots, wanted)
+        texts = [self.tokenizer.decode([token]) for token in tokens]
+        self._memory.update((slot, zlib.crc32(text.encode())) for slot, text in zip(slots, texts, strict=True))
+        return logits
+
+    def _seen(self, plan: Plan, query: int) -> list[list[int]]:
+        return [[token for block in super()._seen(plan, query) for token in block]]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -12,15 +13,16 @@ from hwruntime.engine import Engine
 from hwruntime.errors import InputError, PoolFull, RunError
 from hwruntime.requests import OpenBlock, Request, Requests
 from hwruntime.rows import Row
-from tests.hwruntime.fake_model import Remembering
+from tests.hwruntime.fake_model import Flat, Remembering
 from tests.hwruntime.test_room import crew
 
 
 class Scene:
     """One event loop's requests on an engine, asked for by hand."""
 
-    def __init__(self, tokens: int | None = None, chunk: int = 256, context: int = 100_000) -> None:
-        self.engine = Engine(Remembering(Pool(tokens, page_size=4), ends=0))
+    def __init__(self, tokens: int | None = None, chunk: int = 256, context: int = 100_000, flat: bool = False) -> None:
+        model = Flat if flat else Remembering
+        self.engine = Engine(model(Pool(tokens, page_size=4), ends=0))
         self.requests = Requests(self.engine.model.tokenizer, context, chunk)
         self.visit = Visit(self.requests)
         self.engine.join(self.visit)
@@ -378,3 +380,63 @@ def test_an_error_of_all_is_told_to_all():
 def test_bookkeeping_needs_no_torch():
     code = "import sys, hwruntime.requests; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_tokens_are_scored_in_chunks_as_at_once():
+    def scores(chunk: int, start: int) -> tuple[list[float], float | None]:
+        scene = Scene(chunk=chunk, flat=True)
+        own = scene.block("one two three four five six")
+        draw = replace(scene.requests.writing([own], None, [], 1, None, {}).draw, scored=True)
+        request = Request((own,), draw, score_from=start)
+        while not request.done:
+            scene.make(*([] if scene.rows else [request]))
+        assert request.outcome
+        return request.scores, request.outcome.score
+
+    whole, sampled = scores(256, 0)
+    assert len(whole) == 10  # of 11 tokens, spaces too, the first follows nothing
+    assert all(score < 0 for score in whole)
+    assert sampled is not None
+    assert sampled < 0
+    assert scores(4, 0) == (pytest.approx(whole), pytest.approx(sampled))
+    assert scores(4, 6) == (pytest.approx(whole[6:]), pytest.approx(sampled))
+
+
+def test_a_request_sees_as_much_of_a_block_as_it_says():
+    def drawn(*texts: str, seen: tuple[int | None, ...] | None = None) -> int:
+        scene = Scene()
+        view = tuple(map(scene.block, texts))
+        for block in view[:-1]:
+            scene.make(Request((block,)))
+        draw = scene.requests.writing(view, None, [], 1, None, {"temperature": 1}).draw
+        (request,) = scene.make(Request(view, draw, seen))
+        assert request.outcome
+        return request.outcome.token
+
+    assert drawn("one two three", "go", seen=(3, None)) == drawn("one two", "go")
+
+
+def test_parts_of_blocks_are_copied_to_where_they_come_to_stand():
+    scene = Scene()
+    source, target = scene.block("one two three"), scene.block("first ")
+    scene.make(Request((source,)), Request((target,)))
+    scene.requests.copy(source, range(2, 4), target)
+    scene.requests.copy(source, range(4, 5), target)
+    scene.engine.settle(scene.visit)
+    assert scene.text(target) == "first two three"
+    assert scene.text(source) == "one two three"
+    held = scene.visit.blocks[target]
+    assert held.length == len(target.tokens) == 5
+
+
+def test_a_copy_that_has_no_room_ends_its_target_alone():
+    scene = Scene(tokens=16)
+    source, target = scene.block("a b c d e"), scene.block("x ")
+    scene.make(Request((source,)), Request((target,)))
+    scene.requests.copy(source, range(9), target)
+    other = scene.block("y")
+    scene.make(Request((other,)))
+    scene.make()
+    with pytest.raises(PoolFull):
+        scene.requests.check(target)
+    scene.requests.check(source, other)

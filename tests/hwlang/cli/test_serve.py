@@ -32,7 +32,14 @@ def test_it_answers_until_it_is_interrupted():
             data = json.dumps({"text": "1) reverse abc Ann:", "sampling_params": sampling}).encode()
             with urllib.request.urlopen(found[1] + "/generate", data, timeout=LIMIT) as answer:
                 assert json.loads(answer.read())["text"] == "111"
-            process.send_signal(signal.SIGINT)
+            sampling = {"max_new_tokens": 400, "ignore_eos": True}
+            data = json.dumps({"text": "Go on:", "sampling_params": sampling, "stream": True}).encode()
+            with urllib.request.urlopen(found[1] + "/generate", data, timeout=LIMIT) as answer:
+                assert answer.readline().startswith(b"data: {")
+                process.send_signal(signal.SIGINT)
+                *_, last, end = answer.read().decode().split("\n\n")[:-1]
+            assert json.loads(last.removeprefix("data: "))["error"]["message"] == "the server was stopped"
+            assert end == "data: [DONE]"
             assert process.wait(LIMIT) == 0
             assert process.stderr.read() == "stopped\n"
             assert process.stdout.read() == ""

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import TypeVar
 
-import uvicorn
-
 from hwlang import api
 from hwlang.python.coroutines import Coroutines
 from hwlang.python.runs import Turns
 from hwlang.serving.generation import Generator
-from hwlang.serving.server import application
+from hwlang.serving.server import Server
 from hwlang.serving.sglang_api import Prompt, Reply, read_generate
 from hwruntime.cache import Pool
 from hwruntime.engine import Engine
-from hwruntime.plan import Plan
 from hwruntime.scripted import WordTokenizer
-from tests.hwruntime.fake_model import Remembering
+from tests.hwruntime.fake_model import Flat
 
 T = TypeVar("T")
 LIMIT = 120  # seconds: nothing may hang
@@ -51,13 +48,6 @@ class Letters(WordTokenizer):
 
     def encode(self, text: str) -> list[int]:
         return [self._id(character) for character in text]
-
-
-class Flat(Remembering):
-    """What it says follows from the text that it sees, however that is split into blocks."""
-
-    def _seen(self, plan: Plan, query: int) -> list[list[int]]:
-        return [[token for block in super()._seen(plan, query) for token in block]]
 
 
 class FlatEngine(Coroutines):
@@ -133,8 +123,7 @@ def serving(engine: api.Engine) -> Iterator[Served]:
     """A server on a free port, as long as the block goes on."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         generator = Generator(engine)
-        config = uvicorn.Config(application(generator), log_level="error", lifespan="off", timeout_graceful_shutdown=5)
-        server = uvicorn.Server(config)
+        server = Server(generator, log_level="error")
         thread = Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

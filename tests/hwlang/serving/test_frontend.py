@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ sgl = pytest.importorskip("sglang", reason="the frontend of sglang 0.5.2 is not 
 if sgl.__version__ != "0.5.2":
     pytest.skip(f"sglang {sgl.__version__} is installed: these are for 0.5.2", allow_module_level=True)
 
+ROOT = Path(__file__).parents[3]
 PROBLEMS = "1) reverse lemon\n2) 47+38\n"
 
 
@@ -176,3 +178,19 @@ def test_a_server_info_and_a_flush(backend, served):
     assert sgl.get_server_info(backend)["model_path"] == "tiny"
     sgl.flush_cache(backend)
     assert served.generate(PROBLEMS, 0)["meta_info"]["cached_tokens"] == 0
+
+
+PAGE = (ROOT / "docs" / "serving.md").read_text()
+WRITTEN = re.findall(r"^```python\n(# \w+\.py: .*?)^```\n\n```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("code", "printed"), WRITTEN, ids=lambda text: text.split()[1] if text[0] == "#" else "")
+def test_what_the_page_shows_is_what_comes(code, printed, served, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    served.post_text("/flush_cache")
+    exec(compile(code.replace("http://127.0.0.1:30000", served.url), "page", "exec"), {})
+    assert capsys.readouterr().out == printed
+
+
+def test_the_page_has_programs():
+    assert len(WRITTEN) == 2

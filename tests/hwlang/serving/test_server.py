@@ -99,7 +99,7 @@ def counts(served: Served) -> dict[str, float]:
 def test_the_cache_can_be_flushed(served):
     text = "To be forgotten: "
     served.generate(text, 0)
-    assert served.generate(text, 0)["meta_info"]["cached_tokens"] == 17
+    assert served.generate(text, 0)["meta_info"]["cached_tokens"] == 16
     assert served.post_text("/flush_cache").startswith("Cache flushed")
     assert served.generate(text, 0)["meta_info"]["cached_tokens"] == 0
 
@@ -130,7 +130,7 @@ def until(holds) -> None:
 
 def test_requests_and_programs_share_a_small_cache():
     engine = hw.Engine("tiny", dtype="float32", kv_tokens=512)
-    alone = [hw.parse(PROGRAM).run(q=f"{n}+38", engine=engine).answer for n in (11, 12, 13)]
+    alone = [hw.parse(PROGRAM).run(q=f"{n}+38", budget=20, engine=engine).answer for n in (11, 12, 13)]
     with serving(engine) as served:
         came: list[object] = []
 
@@ -138,7 +138,7 @@ def test_requests_and_programs_share_a_small_cache():
             came.append(served.generate(f"Request {number}: ", 40)["meta_info"]["completion_tokens"])
 
         def run(number: int) -> None:
-            status, answer = served.post("/hw/run", {"program": PROGRAM, "inputs": {"q": f"{number}+38"}})
+            status, answer = served.post("/hw/run", {"program": PROGRAM, "inputs": {"q": f"{number}+38"}, "budget": 20})
             assert status == 200
             came.append(answer["answer"])
 
