@@ -133,7 +133,8 @@ class Endpoints:
 
     async def _unless_over(self, request: Request, work: Coroutine[object, object, Response]) -> Response:
         """A response, unless who asked for it goes before it is there, or the server ends: then the work ends."""
-        task, gone, stopped = map(asyncio.ensure_future, (work, disconnected(request), self._generator.stopping.wait()))
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(disconnected(request))
+        stopped = asyncio.ensure_future(self._generator.stopping.wait())
         try:
             await asyncio.wait([task, gone, stopped], return_when=asyncio.FIRST_COMPLETED)
             if task.done():

@@ -38,7 +38,7 @@ def test_it_answers_until_it_is_interrupted():
                 assert answer.readline().startswith(b"data: {")
                 process.send_signal(signal.SIGINT)
                 *_, last, end = answer.read().decode().split("\n\n")[:-1]
-            assert json.loads(last.removeprefix("data: "))["error"]["message"] == "the server was stopped"
+            assert json.loads(last.strip().removeprefix("data: "))["error"]["message"] == "the server was stopped"
             assert end == "data: [DONE]"
             assert process.wait(LIMIT) == 0
             assert process.stderr.read() == "stopped\n"
