@@ -70,7 +70,7 @@ class Generator:
         self._seed = seed
         self._streams = count()  # of random numbers, one a request
         self._line = asyncio.Lock()  # of those that wait for room: first come, first served
-        self._freed = asyncio.Event()
+        self._changed = asyncio.Event()  # what the cache has, or who holds some of it
         self._cache: Cache | None = None
 
     @property
@@ -124,6 +124,8 @@ class Generator:
                 if self.stopping.is_set():
                     raise Stopped()
                 writing.hear(request, await cache.desk.ask(request))
+                if len(writing.voice.tokens) <= 1:  # the prompt is there
+                    self._changed.set()
                 if not writing.done:
                     yield writing
             self._note(cache.joins, prompt, writing.voice.text)
@@ -252,6 +254,7 @@ class Generator:
     @asynccontextmanager
     async def _held(self, cache: Cache, prompt: Prompt) -> AsyncIterator[tuple[list[int], Lease]]:
         """A prompt's tokens, and what the cache has of them, with room for the rest."""
+        await self._wait_for_others(cache, prompt)
         async with self._line:
             tokens, lease = await self._take(cache, prompt)
         self.going += 1
@@ -263,7 +266,20 @@ class Generator:
     def _give_back(self, cache: Cache, lease: Lease) -> None:
         cache.prefixes.give_back(lease)
         self.going -= 1
-        self._freed.set()
+        self._changed.set()
+
+    async def _wait_for_others(self, cache: Cache, prompt: Prompt) -> None:
+        """Let those who are writing a page or more of this very text do so."""
+        page = self.engine.runtime.model.pool.page_size
+        while True:
+            tokens, root = await self._prompt(cache, prompt)
+            if cache.prefixes.coming(tokens, most_of(prompt, tokens), root) < page:
+                return
+            await self._change()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
 
     async def _take(self, cache: Cache, prompt: Prompt) -> tuple[list[int], Lease]:
         """Wait until there is room. Raises `InputError` where there never is."""
@@ -281,8 +297,7 @@ class Generator:
                 need = f"{len(tokens)} tokens and {prompt.sampling.max_new_tokens} new ones"
                 help = "ask for less, or start the server with more --kv-tokens"
                 raise InputError(f"{need} do not fit into a cache of {pool.capacity}", help)
-            self._freed.clear()
-            await self._freed.wait()
+            await self._change()
 
     async def _written(self, cache: Cache, tokens: Sequence[int], root: Prefix | None) -> Lease:
         """A text that is all in the cache, held: nothing is encoded that is there."""

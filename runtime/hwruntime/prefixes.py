@@ -100,6 +100,13 @@ class Prefixes:
             self._hold(lease.prefix)
             return lease
 
+    def coming(self, tokens: Sequence[int], most: int, root: Prefix | None = None) -> int:
+        """How many more of a text's first `most` tokens will be there, once others have written what waits for them."""
+        with self._lock:
+            if root and root.gone:
+                return 0
+            return self._longest(tokens, most, root, ahead=True)[1] - self._longest(tokens, most, root)[1]
+
     def give_back(self, lease: Lease) -> None:
         """Hold it no longer; once, when no pass is under way that writes it."""
         prefix = lease.prefix
@@ -180,15 +187,18 @@ class Prefixes:
 
     # --- Inside of the lock ---
 
-    def _longest(self, tokens: Sequence[int], most: int, root: Prefix | None) -> tuple[Prefix | None, int]:
-        """The prefix that has most of the first `most` tokens, and how many it has."""
+    def _longest(
+        self, tokens: Sequence[int], most: int, root: Prefix | None, ahead: bool = False
+    ) -> tuple[Prefix | None, int]:
+        """The prefix that has most of the first `most` tokens, and how many it has; `ahead`: with what waits for it."""
         best: tuple[Prefix | None, int] = (None, 0)
         left = list(self._roots.get((0, tokens[0]), ())) if most else []
         if root is not None:
             best, left = (root.parent, min(root.start, most)), [root]
         while left:
             prefix = left.pop()
-            same = common(prefix, tokens, min(prefix.end, most))
+            held = prefix.block.tokens + prefix.block.waiting if ahead else prefix.block.tokens
+            same = prefix.start + common(held, tokens[prefix.start : most])
             if same > best[1]:
                 best = prefix, same
             for (start, token), children in prefix.children.items():
@@ -244,10 +254,7 @@ class Prefixes:
             prefix.parent.below -= 1
 
 
-def common(prefix: Prefix, tokens: Sequence[int], limit: int) -> int:
-    """How many of `tokens`, at most `limit`, are those of a prefix's text, if all before the prefix are."""
-    start, held = prefix.start, prefix.block.tokens
-    for at in range(start, limit):
-        if held[at - start] != tokens[at]:
-            return at
-    return limit
+def common(held: Sequence[int], tokens: Sequence[int]) -> int:
+    """How many tokens two texts begin with alike."""
+    pairs = enumerate(zip(held, tokens, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(held), len(tokens)))

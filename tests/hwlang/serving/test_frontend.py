@@ -46,7 +46,6 @@ def choice(s, choices):
 @sgl.function
 def branches(s, mode):
     s += PROBLEMS
-    s.sync()  # the frontend asks for the opening to be cached only where it has come by then
     forks = s.fork(2)
     forks += ["Alice: 1) ", "Bob: 2) "]
     forks += sgl.gen("step", max_tokens=40, stop=".", temperature=0)

@@ -60,6 +60,21 @@ def test_branches_share_their_opening():
     wait(fork())
 
 
+def test_a_text_that_is_being_written_is_waited_for():
+    async def beside() -> None:
+        fake = Fake()
+        replies = await asyncio.gather(*(fake.ask(f"{OPENING}{name}: ", 4) for name in "ABCD"))
+        assert [reply.cached_tokens for reply in replies] == [0, 26, 26, 26]
+        assert fake.encoded == 26 + 4 * (3 + 3)
+        task = asyncio.ensure_future(fake.ask("a text that never comes to be written: ", 4))
+        other = asyncio.ensure_future(fake.ask("a text that never comes to be written: so", 4))
+        await asyncio.sleep(0)
+        task.cancel()
+        assert (await other).completion_tokens == 4
+
+    wait(beside())
+
+
 # --- Joins ---
 
 
