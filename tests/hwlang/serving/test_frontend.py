@@ -1,5 +1,6 @@
 """Functions of SGLang's own frontend, of the version that needs no torch, on `hw serve`."""
 
+import json
 import re
 import warnings
 from pathlib import Path
@@ -181,6 +182,7 @@ def test_a_server_info_and_a_flush(backend, served):
 
 PAGE = (ROOT / "docs" / "serving.md").read_text()
 WRITTEN = re.findall(r"^```python\n(# \w+\.py: .*?)^```\n\n```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+CURLED = re.findall(r"^\$ curl \S+/generate -d '([^\n]*)'\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize(("code", "printed"), WRITTEN, ids=lambda text: text.split()[1] if text[0] == "#" else "")
@@ -191,5 +193,13 @@ def test_what_the_page_shows_is_what_comes(code, printed, served, capsys, monkey
     assert capsys.readouterr().out == printed
 
 
-def test_the_page_has_programs():
-    assert len(WRITTEN) == 2
+@pytest.mark.parametrize(("data", "shown"), CURLED, ids=lambda text: text[:12])
+def test_what_curl_gets_is_what_the_page_shows(data, shown, served):
+    served.post_text("/flush_cache")
+    _, came = served.post("/generate", data.encode())
+    text = json.dumps(came, separators=(",", ":"), ensure_ascii=False)
+    assert re.fullmatch(".*".join(map(re.escape, shown.replace("\n", "").split("..."))), text), text
+
+
+def test_the_page_has_examples():
+    assert (len(WRITTEN), len(CURLED)) == (2, 2)
