@@ -31,6 +31,7 @@ from hwlang.python.runs import AsyncRun, Run, State, Turns, finished, finished_a
 if TYPE_CHECKING:
     from hwlang.python.runs import OnEvent
     from hwruntime.batch import Run as RuntimeRun
+    from hwruntime.engine import Engine as RuntimeEngine
     from hwruntime.program import Json, Value
     from hwruntime.program import Program as Compiled
     from hwruntime.runner import Runner
@@ -424,6 +425,16 @@ class Engine(Coroutines):
         """Run a program and iterate over its events as they happen; all is as in `Program.stream`."""
         given = {**(inputs or {}), **params}
         return self.begin(program, given, options_of(seed, budget, workers))
+
+    @property
+    def local(self) -> RuntimeEngine:
+        """The engine that has a model and its cache here. Raises `InputError` where they are a server's."""
+        from hwruntime.engine import Engine as RuntimeEngine
+        from hwruntime.errors import InputError
+
+        if not isinstance(self.runtime, RuntimeEngine):
+            raise InputError(f"the model and its cache are the server's, at {self.options['engine']}")
+        return self.runtime
 
     def metrics(self) -> str:
         """What the engine has done since it was made, what is under way and how full its cache is: as text that

@@ -94,7 +94,7 @@ def greet(console: Console, engine: api.Engine, url: str, verbose: bool) -> None
     """Say what answers, and where, and how to end it."""
     from rich.markup import escape
 
-    model = engine.runtime.model
+    model = engine.local.model
     for why in model.why if verbose else ():
         console.print(f"hw: {why}", markup=False)
     cache = "a cache that grows" if model.pool.grows else f"a cache of {model.pool.capacity} tokens"

@@ -82,7 +82,7 @@ class Generator:
         """Another one after a pass that was broken off: nothing is known of what the cache has then."""
         desk = self.engine.desk()
         if self._cache is None or self._cache.desk is not desk:
-            page = self.engine.runtime.model.pool.page_size
+            page = self.engine.local.model.pool.page_size
             self._cache = Cache(desk, Prefixes(desk.requests, page), Joins())
         return self._cache
 
@@ -270,7 +270,7 @@ class Generator:
 
     async def _wait_for_others(self, cache: Cache, prompt: Prompt) -> None:
         """Let those who are writing a page or more of this very text do so."""
-        page = self.engine.runtime.model.pool.page_size
+        page = self.engine.local.model.pool.page_size
         while True:
             tokens, root = await self._prompt(cache, prompt)
             if cache.prefixes.coming(tokens, most_of(prompt, tokens), root) < page:
@@ -283,7 +283,7 @@ class Generator:
 
     async def _take(self, cache: Cache, prompt: Prompt) -> tuple[list[int], Lease]:
         """Wait until there is room. Raises `InputError` where there never is."""
-        pool = self.engine.runtime.model.pool
+        pool = self.engine.local.model.pool
         while True:
             tokens, root = await self._prompt(cache, prompt)
             try:

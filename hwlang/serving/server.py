@@ -196,7 +196,7 @@ def server_info(generator: Generator) -> dict[str, Json]:
     from importlib.metadata import version
 
     engine = generator.engine
-    model, pool = engine.runtime.model, engine.runtime.model.pool
+    model, pool = engine.local.model, engine.local.model.pool
     return {
         "version": f"hwlang {version('hwlang')}",
         "model_path": model.name,

@@ -9,7 +9,7 @@ from hwruntime.program import Program, Value
 from hwruntime.remote.drafts import Draft
 from hwruntime.remote.server import Reply, Request
 from hwruntime.result import Remote, Result
-from hwruntime.rows import ClearBlock, Edit, Outcome, Row
+from hwruntime.rows import AnyEdit, ClearBlock, Outcome, Row
 from hwruntime.session import Log, RunOptions, Session
 from hwruntime.tokenizer import Tokenizer
 
@@ -80,7 +80,7 @@ class RemoteRun(Run):
     chosen: dict[Row, Outcome] = field(default_factory=dict)
     made: int = 0
 
-    def drop_disturbed(self, edits: Iterable[Edit], rows: Sequence[Row]) -> None:
+    def drop_disturbed(self, edits: Iterable[AnyEdit], rows: Sequence[Row]) -> None:
         """Drop drafts that what comes with this pass makes stale: their worker posts, or a block of their view is fed
         or cleared. What other workers write, move and post is seen at the next sync."""
         changed = {edit.block for edit in edits if isinstance(edit, ClearBlock)}
