@@ -2,7 +2,10 @@ PYTHON ?= python3
 BIN = .venv/bin
 PROPERTIES = mutations or checker or parser or printer or formatter or index or python or values or lexer or positions
 
-.PHONY: demo test explore lint docs performance clean
+SGLANG = .venv-sglang/bin/python -m pip install --quiet --disable-pip-version-check
+STUB = tests/hwruntime/sglang/stub
+
+.PHONY: demo test test-sglang explore lint docs performance clean
 
 # Two workers share six small problems, on the embedded model.
 demo: .venv/installed
@@ -11,6 +14,15 @@ demo: .venv/installed
 # The whole suite: tests, ruff, mypy and the import rules (they are tests, too).
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n auto
+
+# The tests of models on SGLang, in an environment of their own, on the CPU: with a stub in the place of its kernels.
+test-sglang:
+	@if $(MAKE) --no-print-directory .venv-sglang/installed > .venv-sglang.log 2>&1; then \
+		PYTHONPATH=$(STUB) .venv-sglang/bin/python -m pytest -v -rs tests/hwruntime/sglang $(TESTS); \
+	else \
+		echo "skipped: the environment for SGLang cannot be made (.venv-sglang.log):"; \
+		grep -i -m1 error .venv-sglang.log || tail -1 .venv-sglang.log; \
+	fi
 
 # The tests of properties, with examples that were not tried before, five times as many.
 explore: .venv/installed-dev
@@ -40,5 +52,12 @@ lint: .venv/installed-dev
 		flashinfer-python==0.7.2.post1 sglang==0.5.2
 	touch $@
 
+.venv-sglang/installed: tests/hwruntime/sglang/requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-sglang
+	$(SGLANG) --requirement $<
+	$(SGLANG) --no-deps compressed-tensors==0.18.0 sglang==0.5.23 torchvision==0.28.0
+	$(SGLANG) --no-deps --no-build-isolation --editable .
+	touch $@
+
 clean:
-	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-sglang .venv-sglang.log build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

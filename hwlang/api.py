@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Concatenate, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Concatenate
 
 from hwlang import syntax
 from hwlang.checker import Checked, check_file, check_text, check_tree
 from hwlang.diagnostics import CompileError, Diagnostic, Source, Span
+from hwlang.engines import Asked, Loading, Nodes, open_engine
 from hwlang.lowering import lower
 from hwlang.python.batches import MOST, side_by_side, states_of
 from hwlang.python.coroutines import Coroutines
@@ -266,19 +267,6 @@ def program(function: Callable[Concatenate[ProgramBuilder, ...], None]) -> Progr
     return _select(check_tree(tree, source), None)
 
 
-class Where(TypedDict):
-    """How a model is run: what `Engine` takes besides its name and its cache."""
-
-    attention: str
-    device: str
-    dtype: str
-    weights: str
-    trust_remote_code: bool
-    opening_cache: NotRequired[str]
-    engine: NotRequired[str]
-    sync_interval: NotRequired[int]
-
-
 class Engine(Coroutines):
     """A model, ready to run programs, and coroutines (`Coroutines`).
 
@@ -287,6 +275,9 @@ class Engine(Coroutines):
     a CPU, which are quicker and less exact. `kv_dtype`: `auto` for a cache in what the model computes in, or
     `fp8` for one of half the size, which is less exact. `opening_cache`: a folder that keeps encoded openings for later
     processes. Raises `hwruntime.errors.HwError`: what cannot be loaded, and why.
+
+    `engine="sglang"` has SGLang load and run the model, on `tp` GPUs; `attention="sglang"` means the same. `nodes`: how
+    many machines share them, of which this is the first; they meet at `dist_init_addr` (HOST:PORT).
 
     `engine`: the address of an SGLang server or router, `http://host:port`, which has the model then; `model` is only
     whose tokenizer is taken, if not the server's own. That is approximate: workers see each other's text every
@@ -301,8 +292,6 @@ class Engine(Coroutines):
         model: str | None = None,
         *,
         engine: str = "auto",
-        sync_interval: int | None = None,
-        api_key: str | None = None,
         attention: str = "auto",
         device: str = "auto",
         dtype: str = "auto",
@@ -311,62 +300,35 @@ class Engine(Coroutines):
         kv_dtype: str = "auto",
         trust_remote_code: bool = False,
         opening_cache: str | Path | None = None,
+        tp: int = 1,
+        nodes: int = 1,
+        dist_init_addr: str | None = None,
+        sync_interval: int | None = None,
+        api_key: str | None = None,
     ) -> None:
         # Threads that wait for one another busily stall for many times a pass where other processes use the cores.
         # OpenMP reads this once, when torch is imported: a program that has imported torch already sets it itself.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        self.options: Mapping[str, Json] = {
-            "model": place_of(model or ("" if is_remote(engine) else "tiny")),
+        loading: Loading = {
             "attention": attention,
             "device": device,
             "dtype": dtype,
-            "weights": weights,
             "kv_tokens": kv_tokens,
-            "kv_dtype": kv_dtype,
+            "trust_remote_code": trust_remote_code,
         }
-        self.identity: Mapping[str, str]
-        self.runtime: Runner
-        if is_remote(engine):
-            check_remote(self.options, opening_cache)
-            self._connect(engine, model, sync_interval, api_key, trust_remote_code)
-            super().__init__(Turns(self.runtime))
-            return
-        check_local(engine, sync_interval)
-        from hwruntime.engine import Engine as RuntimeEngine
-        from hwruntime.models import Model
-        from hwruntime.openings import Openings, check_folder
-
-        folder = None if opening_cache is None else Path(opening_cache).expanduser()
-        if folder:
-            check_folder(folder)
-        loaded = Model.load(
-            model or "tiny",
-            device=device,
-            dtype=dtype,
-            weights=weights,
-            attention=attention,
-            kv_tokens=kv_tokens,
-            kv_dtype=kv_dtype,
-            trust_remote_code=trust_remote_code,
+        share: Nodes = {"nodes": nodes, "dist_init_addr": dist_init_addr}
+        opened = open_engine(
+            Asked(model, engine, loading, weights, kv_dtype, opening_cache, tp, share, sync_interval, api_key)
         )
-        self.identity = loaded.identity
-        self.runtime = RuntimeEngine(loaded, Openings(loaded, folder) if folder else None)
+        self.runtime: Runner = opened.runtime
+        self.options: Mapping[str, Json] = opened.options  # what was asked for, and below what it is: traces keep both
+        self.identity: Mapping[str, str] = opened.identity
+        self._close = opened.close
         super().__init__(Turns(self.runtime))
 
-    def _connect(
-        self, url: str, model: str | None, sync_interval: int | None, api_key: str | None, trust_remote_code: bool
-    ) -> None:
-        """Take a server in the place of a model."""
-        from hwruntime.remote.client import Client
-        from hwruntime.remote.engine import SYNC_INTERVAL, RemoteEngine
-        from hwruntime.remote.model import connect
-
-        server = Client(url, api_key or os.environ.get("HW_API_KEY"))
-        connected = connect(server, model, trust_remote_code)
-        interval = SYNC_INTERVAL if sync_interval is None else sync_interval
-        self.runtime = RemoteEngine(server, connected, interval)
-        self.options = {**self.options, "engine": server.url, "sync_interval": interval, "approximate": True}
-        self.identity = {"engine": f"the server at {server.url}, approximate", "model": connected.name}
+    def close(self) -> None:
+        """End the processes that an engine of SGLang has started. It does so by itself when nobody uses it any more."""
+        self._close()
 
     def run(
         self,
@@ -490,40 +452,6 @@ class Engine(Coroutines):
         """`stream` for asyncio; all is as in `Program.astream`."""
         given = {**(inputs or {}), **params}
         return program.astream(given, engine=self, seed=seed, budget=budget, workers=workers)
-
-
-def is_remote(engine: str) -> bool:
-    """Whether `engine` is the address of a server."""
-    return engine.startswith(("http://", "https://"))
-
-
-def check_remote(options: Mapping[str, Json], opening_cache: str | Path | None) -> None:
-    """What is said of a model that is here makes no sense of one that a server has. Raises `InputError`."""
-    from hwruntime.errors import InputError
-
-    asked = [name for name, value in options.items() if name != "model" and value not in ("auto", None)]
-    asked += [] if opening_cache is None else ["opening_cache"]
-    if asked:
-        raise InputError(
-            f"`{asked[0]}` is said of a model that is loaded here, and this one is the server's",
-            help="give it to the server when it is started, and leave it out here",
-        )
-
-
-def check_local(engine: str, sync_interval: int | None) -> None:
-    """Raises `InputError` for an engine that there is not, and for what only servers are told."""
-    from hwruntime.errors import InputError
-
-    if engine != "auto":
-        raise InputError(f"there is no engine `{engine}`", help="`auto`, or a server's address: http://host:30000")
-    if sync_interval is not None:
-        help = "name a server, too: engine='http://host:30000' (--engine)"
-        raise InputError("a sync interval is of an engine that is a server; others need none", help=help)
-
-
-def place_of(model: str) -> str:
-    """Where a model is, wherever the process goes: as a trace has it."""
-    return str(Path(model).absolute()) if model not in ("", "tiny") and Path(model).is_dir() else model
 
 
 def options_of(seed: int | None, budget: int | Budget | None, workers: int | None) -> RunOptions:

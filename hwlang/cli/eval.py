@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwlang.api import Where
 from hwlang.cli import models
 from hwlang.cli.errors import OK, Usage, told
 from hwlang.cli.inputs import numbers, positive, split_target
 from hwlang.cli.output import make_console
+from hwlang.engines import Where
 from hwlang.evaluation.answers import make_extractor
 from hwlang.evaluation.configurations import Choice, Configuration, Sync, collision_configurations, configurations_of
 from hwlang.evaluation.evaluation import Evaluation, Settings, open_evaluation

@@ -90,11 +90,11 @@ def explain_program(options: argparse.Namespace) -> int:
 def token_counter(options: argparse.Namespace, program: api.Program) -> Counter:
     """What counts tokens: with the tokenizer of `--model`, else of the program's model. Raises `ModelError`."""
     from hwlang.explaining.headroom import Counter, defaults
-    from hwruntime.checkpoint import open_tokenizer
+    from hwruntime.checkpoint import open_text
 
     model = options.model or program.compiled.model or "tiny"
-    tokenizer, context = open_tokenizer(model, options.trust_remote_code)
-    return Counter(model, tokenizer, context, defaults(program.compiled))
+    text = open_text(model, options.trust_remote_code)
+    return Counter(model, text.tokenizer, text.context, defaults(program.compiled))
 
 
 def pass_arrays(

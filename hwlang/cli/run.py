@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from hwlang import api
 from hwlang.cli import models
-from hwlang.cli.errors import as_diagnostic, exit_code
+from hwlang.cli.errors import OK, as_diagnostic, exit_code
 from hwlang.cli.inputs import check_inputs, positive, read_params, read_text, split_target
 from hwlang.cli.jobs import Batch, Job, Single, head_of, to_append
 from hwlang.cli.output import loading, report
+from hwlang.engines import is_remote
 from hwlang.python.batches import MOST
 
 if TYPE_CHECKING:  # rich and the runtime are imported where they are needed
@@ -34,8 +35,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", dest="params", action="append", default=[], metavar="NAME=VALUE",
                         help="a parameter; NAME=@FILE takes a file's text")  # fmt: skip
     parser.add_argument("--inputs", metavar="FILE.jsonl", help="run once for each line, an object of parameters")
-    models.add(parser)
-    models.add_engine(parser)
+    models.add(parser, servers=True)
+    models.add_nodes(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="of the random streams (default: the program's, else 0)")
     parser.add_argument(
         "--budget", type=positive, metavar="N", help="passes at most (default: the program's, else 1024)"
@@ -59,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
     from hwruntime.errors import HwError
 
     try:
+        if models.follows(options):
+            return OK
         given = read_params(options.params, program)
         if options.inputs is None:
             check_inputs(program, given, options.workers)  # a slip in them is told before the model is loaded
@@ -105,10 +108,16 @@ def start_trace(file: TextIO, head: Head) -> Trace:
 
 def load_engine(options: argparse.Namespace, program: api.Program) -> api.Engine:
     """The engine that the command line asks for, and with `-v` why it is what it is."""
-    remote = api.is_remote(options.engine)  # which has its model already: `--model` is whose tokenizer to take
+    remote = is_remote(options.engine)  # which has its model already: `--model` is whose tokenizer to take
     model = options.model if remote else options.model or program.compiled.model or "tiny"
-    with loading(options.engine if remote else model):
-        engine = api.Engine(model, kv_tokens=options.kv_tokens, kv_dtype=options.kv_dtype, **models.where(options))
+    with loading(model or options.engine):
+        engine = api.Engine(
+            model,
+            kv_tokens=options.kv_tokens,
+            kv_dtype=options.kv_dtype,
+            **models.where(options),
+            **models.nodes(options),
+        )
     if options.verbose:
         for why in engine.runtime.model.why:
             print(f"hw: {why}", file=sys.stderr)

@@ -77,6 +77,7 @@ def engine_of(recording: Recording, model: str | None, trust_remote_code: bool) 
             kv_tokens=_number(told.get("kv_tokens")),
             kv_dtype=text("kv_dtype"),
             trust_remote_code=trust_remote_code,
+            tp=_number(told.get("tp")) or 1,
         )
     _note_differences(recording, engine)
     return engine

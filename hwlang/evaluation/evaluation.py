@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwlang import api
-from hwlang.api import Where
+from hwlang.engines import Where
 from hwlang.evaluation.configurations import Configuration, as_text
 from hwlang.evaluation.records import Header, RunFile, open_runs
 from hwlang.evaluation.runner import check, run_all

@@ -151,11 +151,15 @@ class Storage:
     block, and take what padding writes.
     """
 
-    def __init__(self, pool: Pool, dtype: torch.dtype | None = None) -> None:
-        """`dtype`: of the cache; None for what the model computes in."""
+    def __init__(
+        self, pool: Pool, dtype: torch.dtype | None = None, layers: Mapping[int, tuple[Tensor, Tensor]] | None = None
+    ) -> None:
+        """`dtype`: of the cache; None for what the model computes in. `layers`: tensors that somebody else allocated,
+        of any strides but one at the last dimension, with room for a pool that does not grow and the page more."""
+        assert layers is None or not pool.grows, "what somebody else allocated cannot grow"
         self._pool = pool
         self.dtype = dtype
-        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self._layers = dict(layers or {})
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         return self._layers[index]

@@ -59,22 +59,30 @@ def open_checkpoint(
     return Checkpoint(name, model, ModelTokenizer(tokenizer, ends), context, [*why, context_why], files, weights)
 
 
-def open_tokenizer(name: str, trust_remote_code: bool = False) -> tuple[ModelTokenizer, int]:
-    """A model's tokenizer and its longest view, without its weights. Raises `ModelError`."""
-    tokenizer, context, _ = open_without_weights(name, trust_remote_code)
-    return tokenizer, context
+@dataclass(frozen=True)
+class Text:
+    """A model without its weights: what it reads and writes. `size`: how many tokens it knows; `why`: of the context.
+    `stored`: the dtype of its weights, where its configuration says so."""
+
+    config: PreTrainedConfig
+    tokenizer: ModelTokenizer
+    size: int
+    context: int
+    why: str
+    stored: torch.dtype | None
 
 
-def open_without_weights(name: str, trust_remote_code: bool = False) -> tuple[ModelTokenizer, int, int]:
-    """A model's tokenizer, its longest view, and how many tokens it knows. Raises `ModelError`."""
+def open_text(name: str, trust_remote_code: bool = False) -> Text:
+    """All of a model but its weights. Raises `ModelError`."""
     with quiet():
         source = find_source(name, trust_remote_code)
         config = source.config()
         text_config = config.get_text_config(decoder=True)
-        context, _ = _context(text_config)
+        context, why = _context(text_config)
         tokenizer = source.tokenizer(text_config.vocab_size)
-        ends = _end_tokens(source.generation(), config, tokenizer)
-    return ModelTokenizer(tokenizer, ends), context, text_config.vocab_size
+        ends = _end_tokens(source.generation_config(), config, tokenizer)
+    stored = _stored(text_config) or _stored(config)
+    return Text(config, ModelTokenizer(tokenizer, ends), text_config.vocab_size, context, why, stored)
 
 
 def _stored(config: PreTrainedConfig) -> torch.dtype | None:
@@ -102,10 +110,10 @@ def _context(config: PreTrainedConfig) -> tuple[int, str]:
 
 
 def _end_tokens(
-    generation: GenerationConfig | None, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
+    settings: GenerationConfig | None, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
 ) -> frozenset[int]:
     """Of the generation settings, else of the configuration, else the tokenizer's."""
-    for source in (generation, config, tokenizer):
+    for source in (settings, config, tokenizer):
         ends: int | list[int] | None = getattr(source, "eos_token_id", None)
         if ends is not None:
             return frozenset([ends] if isinstance(ends, int) else ends)

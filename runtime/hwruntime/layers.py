@@ -9,7 +9,7 @@ queries by them, or normalises after rotating) fits no rotation and is refused. 
 model makes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -41,26 +41,46 @@ def probe(model: PreTrainedModel, tap: Tap, context: int) -> dict[nn.Module, Lay
 
     Raises `ModelError` for attention that is not one of `attention.Layer`.
     """
-    near, far = _positions(context, model.device)
-    allowed = _allowed(model.dtype, far)
-    windows = _Windows(context, model.device)
+    near, far = positions(context, model.device)
+    first, second = _pass(model, tap, near), _pass(model, tap, far)
+    return identify(first, second, far - near, frequencies_of(model), context)
+
+
+def identify(
+    first: Mapping[nn.Module, Call],
+    second: Mapping[nn.Module, Call],
+    deltas: Tensor,
+    frequencies: Sequence[Tensor],
+    context: int,
+) -> dict[nn.Module, Layer]:
+    """Layers by attention module, of the calls that a model made of the same tokens in two passes, `deltas` [TOKENS]
+    positions apart, while each token attended to itself. `frequencies`: sets of them that the model may rotate by.
+
+    Raises `ModelError` for attention that is not one of `attention.Layer`.
+    """
+    watched = _paired(first, second)
+    allowed = _allowed(next(iter(first.values())).q.dtype, deltas + TOKENS)
+    windows = _Windows(context, deltas.device)
     layers: dict[nn.Module, Layer] = {}
-    watched = _watch(model, tap, near, far)
-    candidates = list(_candidates(model, {seen.q.shape[-1] for seen in watched.values()}))
+    candidates = list(_candidates(frequencies, {seen.q.shape[-1] for seen in watched.values()}))
     for index, (module, seen) in enumerate(watched.items()):
-        rotation = _rotation(seen, far - near, candidates, allowed, index)
+        rotation = _rotation(seen, deltas, candidates, allowed, index)
         layers[module] = _layer(seen.call, rotation, windows.of(seen.call, index), index)
     return layers
 
 
 def sample_text(model: PreTrainedModel, length: int) -> list[int]:
     """Arbitrary tokens of the model, always the same."""
-    vocabulary = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    return sample_tokens(cast(nn.Embedding, model.get_input_embeddings()).num_embeddings, length)
+
+
+def sample_tokens(vocabulary: int, length: int) -> list[int]:
+    """Arbitrary tokens of a vocabulary, always the same."""
     tokens: list[int] = torch.randint(vocabulary, (length,), generator=torch.Generator().manual_seed(7)).tolist()
     return tokens
 
 
-def _positions(context: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def positions(context: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Positions of the two passes, [TOKENS] each: a sequence's, as masks are made for it, and some far from it."""
     if context < 4 * TOKENS:
         raise ModelError(f"the model has a context of {context} tokens: too short to run anything in it")
@@ -70,9 +90,7 @@ def _positions(context: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return near, near + torch.tensor(steps, device=device)
 
 
-def _watch(model: PreTrainedModel, tap: Tap, near: Tensor, far: Tensor) -> dict[nn.Module, Seen]:
-    first = _pass(model, tap, near)
-    second = _pass(model, tap, far)
+def _paired(first: Mapping[nn.Module, Call], second: Mapping[nn.Module, Call]) -> dict[nn.Module, Seen]:
     if not first:
         raise ModelError("the model attends in a way that cannot be replaced")
     if first.keys() != second.keys():
@@ -81,25 +99,31 @@ def _watch(model: PreTrainedModel, tap: Tap, near: Tensor, far: Tensor) -> dict[
 
 
 def _pass(model: PreTrainedModel, tap: Tap, positions: Tensor) -> dict[nn.Module, Call]:
-    calls: dict[nn.Module, Call] = {}
+    watch = Watch()
+    tokens = torch.tensor(sample_text(model, TOKENS), device=positions.device)
+    with tap.to(watch, probe=True):
+        model.base_model(input_ids=tokens[None], position_ids=positions[None], use_cache=False)
+    return watch.calls
 
-    def attend_to_oneself(call: Call) -> Tensor:
-        if call.module in calls:
+
+class Watch:
+    """Attention in which every token attends to itself alone, and which remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: dict[nn.Module, Call] = {}
+
+    def __call__(self, call: Call) -> Tensor:
+        if call.module in self.calls:
             raise ModelError(f"the model runs a layer ({type(call.module).__name__}) several times in one pass")
-        calls[call.module] = call
+        self.calls[call.module] = call
         return call.v.repeat_interleave(call.q.shape[1] // call.v.shape[1], 1)
 
-    tokens = torch.tensor(sample_text(model, TOKENS), device=positions.device)
-    with tap.to(attend_to_oneself, probe=True):
-        model.base_model(input_ids=tokens[None], position_ids=positions[None], use_cache=False)
-    return calls
 
-
-def _candidates(model: PreTrainedModel, head_dims: set[int]) -> Iterator[Rotary | None]:
+def _candidates(sets: Sequence[Tensor], head_dims: set[int]) -> Iterator[Rotary | None]:
     """Every rotation that the model may mean, and none: its rotary modules hold frequencies [pairs], one set or one for
     each type of layer, and their pairs are at the start or the end of a head, halves of it or neighbours."""
     yield None
-    for frequencies in _frequencies(model):
+    for frequencies in sets:
         room = {head_dim - 2 * len(frequencies) for head_dim in head_dims}
         for start in sorted({0} | {n for n in room if n > 0}):
             for interleaved in (False, True):
@@ -107,7 +131,8 @@ def _candidates(model: PreTrainedModel, head_dims: set[int]) -> Iterator[Rotary 
                 yield Rotary(-frequencies, start, interleaved)  # some families turn the other way
 
 
-def _frequencies(model: PreTrainedModel) -> list[Tensor]:
+def frequencies_of(model: PreTrainedModel) -> list[Tensor]:
+    """The sets of frequencies [pairs] that a model's rotary modules hold."""
     found: list[Tensor] = []
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):

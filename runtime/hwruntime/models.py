@@ -21,13 +21,13 @@ from hwruntime.devices import find_kv_dtype, upload
 from hwruntime.errors import ModelError
 from hwruntime.graphs import CudaRecorder, Recorder, Recording
 from hwruntime.intercept import Call, Tap
-from hwruntime.layers import probe
+from hwruntime.layers import probe, sample_text
 from hwruntime.model_tokenizer import ModelTokenizer
 from hwruntime.packed import pack
 from hwruntime.plan import Plan
 from hwruntime.quiet import quiet
-from hwruntime.rotary import pin
-from hwruntime.selftest import plain_logits, self_test
+from hwruntime.rotary import pin, turning
+from hwruntime.selftest import LENGTH, plain_logits, self_test
 
 CAPTURE_AFTER = 2  # passes that are padded alike: a shape that comes up less often is not worth capturing
 
@@ -183,15 +183,8 @@ class Model:
     def move(self, source: list[int], target: list[int], by: int) -> None:
         """Copy the K/V of the tokens at slots `source` to `target`, keys rotated `by` positions further on."""
         deltas = torch.full((len(source),), by, device=self.hf.device)
-        rotations = [layer.rotation for layer in self.layers.values()]
-        tables = {rotation: rotation.tables(deltas) for rotation in rotations if rotation is not None}
-
-        def rotate(layer: int, keys: Tensor) -> Tensor:
-            rotation = rotations[layer] if self.executor.rotated else None
-            keys = keys.to(self.hf.dtype)
-            return keys if rotation is None else rotation.apply(keys.transpose(0, 1), tables[rotation]).transpose(0, 1)
-
-        self._storage.move(self._row(source)[0], self._row(target)[0], rotate)
+        turn = turning(list(self.layers.values()), deltas, self.hf.dtype, self.executor.rotated)
+        self._storage.move(self._row(source)[0], self._row(target)[0], turn)
 
     @torch.no_grad()
     def read(self, slots: list[int]) -> Stored:
@@ -217,7 +210,7 @@ class Model:
         self.vocab_size = expected.shape[-1]
         tap.divert(self._attend)
         self._use(Pool(), None)
-        self_test(self, expected)
+        self_test(self, sample_text(self.hf, LENGTH), expected, self.hf.dtype)
 
     def _use(self, pool: Pool, kv_dtype: torch.dtype | None) -> None:
         self.pool = pool

@@ -5,12 +5,15 @@ view differ by a rotation of unit length: whatever factor a family puts on cos a
 scaling) is in the model's own q and k already and must not be applied again (design section 6).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from hwruntime.attention import Layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,21 @@ class Rotary:
             return x[..., 0::2], x[..., 1::2]
         half = len(self.frequencies)
         return x[..., :half], x[..., half:]
+
+
+def turning(
+    layers: Sequence[Layer], deltas: Tensor, dtype: torch.dtype, rotated: bool
+) -> Callable[[int, Tensor], Tensor]:
+    """What turns stored keys [kv heads, tokens, D] of a layer on by `deltas` [tokens] positions, in `dtype`; where keys
+    are not stored `rotated`, they stay as they are."""
+    rotations = {layer.index: layer.rotation if rotated else None for layer in layers}
+    tables = {rotation: rotation.tables(deltas) for rotation in rotations.values() if rotation is not None}
+
+    def turn(layer: int, keys: Tensor) -> Tensor:
+        rotation, keys = rotations[layer], keys.to(dtype)
+        return keys if rotation is None else rotation.apply(keys.transpose(0, 1), tables[rotation]).transpose(0, 1)
+
+    return turn
 
 
 def pin(model: PreTrainedModel, context: int) -> list[str]:

@@ -4,24 +4,36 @@ It covers reading in the pass of writing, decoding, a move, and several tokens a
 wrong output is the worst bug there is.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hwruntime.cache import Block
+from hwruntime.attention import Layer
+from hwruntime.cache import Block, Pool
 from hwruntime.errors import ModelError
 from hwruntime.layers import sample_text
 from hwruntime.plan import Block as PlanBlock
-from hwruntime.plan import Piece, Row, build_plan
+from hwruntime.plan import Piece, Plan, Row, build_plan
 
-if TYPE_CHECKING:
-    from hwruntime.models import Model
+Key = TypeVar("Key")
 
 FIRST, SECOND, LAST = 10, 8, 2  # tokens of the first block, of the second, and behind the move
 LENGTH = FIRST + SECOND + 1 + LAST  # one is decoded before the move
+
+
+class Tested(Protocol[Key]):
+    """What the test runs: a model over its pool, as `engine.LanguageModel` has it. `layers` can be exchanged."""
+
+    pool: Pool
+    layers: dict[Key, Layer]
+
+    def forward(self, tokens: Sequence[int], plan: Plan, slots: list[int], wanted: Sequence[int]) -> Tensor: ...
+
+    def move(self, source: list[int], target: list[int], by: int) -> None: ...
 
 
 @torch.no_grad()
@@ -32,11 +44,12 @@ def plain_logits(model: PreTrainedModel) -> Tensor:
     return logits.float()
 
 
-def self_test(model: "Model", expected: Tensor) -> None:
-    """Raises `ModelError` where the logits through `model` are not `expected` [LENGTH, vocabulary]."""
-    run = _Run(model)
-    exact = model.hf.dtype == torch.float32
-    allowed = _allowed(model, run, expected, exact)
+def self_test(model: Tested[Key], tokens: Sequence[int], expected: Tensor, dtype: torch.dtype) -> None:
+    """Raises `ModelError` where the logits of `tokens` [LENGTH] through `model`, which computes in `dtype`, are not
+    `expected` [LENGTH, vocabulary]."""
+    run = _Run(model, tokens)
+    exact = dtype == torch.float32
+    allowed = _allowed(model, run, expected, dtype)
     start = 0
     for part, logits in run.all_parts():
         error = _error(logits, expected[start : start + len(logits)], exact)
@@ -49,12 +62,13 @@ def self_test(model: "Model", expected: Tensor) -> None:
             )
 
 
-def _allowed(model: "Model", run: "_Run", expected: Tensor, exact: bool) -> float:
+def _allowed(model: Tested[Key], run: "_Run[Key]", expected: Tensor, dtype: torch.dtype) -> float:
     """Rounding is allowed and, above it, a quarter of the error that leaving all rotations out would make: so a wrong
     rotation shows in models that hardly look at positions, too."""
-    rounding = torch.finfo(model.hf.dtype).eps * (64 if exact else 16)
+    exact = dtype == torch.float32
+    rounding = torch.finfo(dtype).eps * (64 if exact else 16)
     rotated = model.layers
-    model.layers = {module: replace(layer, rotation=None) for module, layer in rotated.items()}
+    model.layers = {key: replace(layer, rotation=None) for key, layer in rotated.items()}
     try:
         unrotated = _error(run.two_blocks()[FIRST:], expected[FIRST : FIRST + SECOND], exact)
     finally:
@@ -75,16 +89,17 @@ def _error(got: Tensor, expected: Tensor, exact: bool) -> float:
     return float(errors.max() if exact else errors.median())
 
 
-class _Run:
+class _Run(Generic[Key]):
     """The text, written to two blocks of the model's pool."""
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(self, model: Tested[Key], text: Sequence[int]) -> None:
         self._model = model
+        self._text = list(text)
         self._blocks = (Block(), Block())
         self.clear()
 
     def clear(self) -> None:
-        self._tokens = sample_text(self._model.hf, LENGTH)
+        self._tokens = self._text
         for block in self._blocks:
             self._model.pool.clear(block)
 

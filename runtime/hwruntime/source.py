@@ -36,6 +36,7 @@ from hwruntime.kept import Files
 
 TINY = "tiny"  # the embedded model
 HELP = {
+    "generation settings": "generation_config.json must be the model's own",
     "configuration": f"config.json must be the model's own, of a type that transformers {transformers_version} knows",
     "weights": "the safetensors files must be complete, and of the same model as config.json",
     "tokenizer": "tokenizer.json and tokenizer_config.json must be the model's own",
@@ -61,8 +62,8 @@ class Source:
             )
         return config
 
-    def generation(self) -> GenerationConfig | None:
-        """The settings for generation, where there are any: a loaded model has them already."""
+    def generation_config(self) -> GenerationConfig | None:
+        """The model's settings for writing, where it has any."""
         found = cached_file(
             self.place,
             "generation_config.json",
@@ -72,7 +73,7 @@ class Source:
         )
         if found is None:
             return None
-        with self._explained("configuration"):
+        with self._explained("generation settings"):
             return GenerationConfig.from_pretrained(self.place, local_files_only=self.local)
 
     def tokenizer(self, embeddings: int) -> PreTrainedTokenizerBase:

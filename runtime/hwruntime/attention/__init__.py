@@ -18,7 +18,7 @@ from hwruntime.plan import Plan
 if TYPE_CHECKING:
     from hwruntime.graphs import Recording
 
-ATTENTION = ("auto", "torch", "flashinfer", "sglang")
+ATTENTION = ("auto", "torch", "flashinfer")
 
 
 class Rotation(Protocol):
@@ -123,8 +123,6 @@ def choose(name: str, model: ModelShape) -> Choice:
     """Pick an executor by name (`ATTENTION`) for a model. Raises `DeviceError` where it cannot run."""
     if name not in ATTENTION:
         raise DeviceError(f"there is no attention executor `{name}`", help=f"one of {', '.join(ATTENTION)}")
-    if name == "sglang":
-        raise DeviceError(f"attention `{name}` is not built yet", help="use --attention torch")
     against = _against_flashinfer(model)
     if name == "flashinfer" and against is not None:
         raise DeviceError(f"attention `flashinfer` cannot run here: {against.reason}", help=against.help)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hwruntime.checkpoint import open_without_weights
+from hwruntime.checkpoint import open_text
 from hwruntime.errors import ModelError, ServerError
 from hwruntime.remote.server import Request, Server
 from hwruntime.tokenizer import Tokenizer
@@ -32,7 +32,7 @@ def connect(server: Server, tokenizer: str | None = None, trust_remote_code: boo
     info = server.info()
     name = tokenizer or info.tokenizer
     try:
-        opened, context, size = open_without_weights(name, trust_remote_code)
+        text = open_text(name, trust_remote_code)
     except ModelError as error:
         if tokenizer:
             raise
@@ -40,13 +40,13 @@ def connect(server: Server, tokenizer: str | None = None, trust_remote_code: boo
             f"the server at {server.url} runs `{info.model}`, and its tokenizer is not to be had here: {error.message}",
             help="name it with --model: the model's folder on this machine, or its name on the Hugging Face hub",
         ) from error
-    check(server, name, opened)
+    check(server, name, text.tokenizer)
     why = [
         f"server: {server.url} runs `{info.model}`",
-        f"tokenizer: of `{name}`, {size} tokens; it reads what the server writes as the server does",
-        f"context: {context} tokens, as the tokenizer's model says; the server may allow less",
+        f"tokenizer: of `{name}`, {text.size} tokens; it reads what the server writes as the server does",
+        f"context: {text.context} tokens, as the tokenizer's model says; the server may allow less",
     ]
-    return RemoteModel(info.model, opened, size, context, why)
+    return RemoteModel(info.model, text.tokenizer, text.size, text.context, why)
 
 
 def check(server: Server, name: str, tokenizer: Tokenizer) -> None:

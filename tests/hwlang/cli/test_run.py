@@ -260,7 +260,12 @@ def test_a_bad_program_gets_one_diagnostic_and_exit_code_2(name, capsys, tmp_pat
         (["-p", f"q={'七' * 100}", "--kv-tokens", "64"], 1, "tokens of cache, the pool has 64: raise kv_tokens"),
         (["-p", "q=七", "--dtype", "int3"], 2, "there is no dtype `int3`"),
         (["-p", "q=七", "--device", "abacus"], 2, "there is no device `abacus`"),
-        (["-p", "q=七", "--attention", "sglang"], 2, "attention `sglang` is not built yet"),
+        (["-p", "q=七", "--engine", "abacus"], 2, "there is no engine `abacus`"),
+        (["-p", "q=七", "--tp", "2"], 2, "a model is shared out to several GPUs by the engine `sglang`"),
+        (["-p", "q=七", "--engine", "sglang", "--weights", "int8"], 2, "the engine `sglang` has no --weights"),
+        (["-p", "q=七", "--engine", "sglang", "--tp", "3", "--nodes", "2"], 2, "cannot be shared out evenly to 2"),
+        (["-p", "q=七", "--engine", "sglang", "--tp", "2", "--nodes", "2"], 2, "need an address where they meet"),
+        (["-p", "q=七", "--node-rank", "1"], 2, "there are nodes with the engine `sglang` alone"),
         (["-p", "q=七", "--opening-cache", __file__], 2, "error[HW530]: openings cannot be kept in"),
     ],
 )
