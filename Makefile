@@ -18,7 +18,7 @@ test: .venv/installed-dev
 # The tests of models on SGLang, in an environment of their own, on the CPU: with a stub in the place of its kernels.
 test-sglang:
 	@if $(MAKE) --no-print-directory .venv-sglang/installed > .venv-sglang.log 2>&1; then \
-		PYTHONPATH=$(STUB) .venv-sglang/bin/python -m pytest -v -rs tests/hwruntime/sglang $(TESTS); \
+		PYTHONPATH=$(STUB) .venv-sglang/bin/python -m pytest -vv -rs tests/hwruntime/sglang $(TESTS); \
 	else \
 		echo "skipped: the environment for SGLang cannot be made (.venv-sglang.log):"; \
 		grep -i -m1 error .venv-sglang.log || tail -1 .venv-sglang.log; \

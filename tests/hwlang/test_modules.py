@@ -22,7 +22,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 # What may import the runtime. (The packages among them import nothing of it themselves.)
 FREE = {
     *("hwlang.api", "hwlang.cli", "hwlang.evaluation", "hwlang.explaining", "hwlang.jupyter"),
-    "hwlang.serving",
+    *("hwlang.engines", "hwlang.serving"),
     *("hwlang.testing", "hwlang.testing.runner", "hwlang.testing.verdicts"),
 }
 

@@ -180,11 +180,20 @@ class Ranks:
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline and error is None and not any(each.killed for each in self._members):
             time.sleep(0.05)
+            error = self._said_by_nodes()
         blamed = next((each for each in self._members if each.killed), member)
         over = error if error is not None and not blamed.killed else blamed.obituary()
         self._over = over
         self.close()
         return over
+
+    def _said_by_nodes(self) -> HwError | None:
+        """What another node says of a rank there that has died."""
+        for member in self._members:
+            if member.process is None and not member.connection.closed and member.connection.poll():
+                with suppress(EOFError, OSError):
+                    return read_reply(member.connection).error
+        return None
 
     def _start(self, rank: int, program: Sequence[str], env: Mapping[str, str]) -> Member:
         """Start a rank, in a session of its own: Ctrl-C does not reach it, and what it starts ends with it."""

@@ -37,7 +37,10 @@ class Shard:
         self._slots = take_slots(self._runner, settings.slots)
         pages = len(self._slots) // PAGE_SIZE - 1  # and one page that belongs to no block
         if pages * PAGE_SIZE < LEAST_SLOTS:
-            raise DeviceError(f"a cache of {pages * PAGE_SIZE} tokens is too small", help="raise --kv-tokens")
+            raise DeviceError(
+                f"a cache of {pages * PAGE_SIZE} tokens is too small: the self-test needs {LEAST_SLOTS}",
+                help="raise --kv-tokens",
+            )
         self.pool = Pool(pages * PAGE_SIZE)
         self._dtype = DTYPES[settings.dtype]
         self._device = torch.device(self._runner.device)
@@ -153,7 +156,7 @@ def frequencies(rotary: nn.Module) -> Tensor:
     """The frequencies [pairs] of one of SGLang's rotary modules, read off its table of cos and sin.
 
     The table is [positions, 2 pairs]; there may be a factor on all of it (YaRN's). Row 2^k has exactly 2^k times the
-    angles, but for whole turns: so the last of them gives the frequency to more digits than float32 has.
+    angles, but for whole turns: so the last of them gives frequencies whose angles fit up to there.
     """
     table: Tensor = rotary._compute_cos_sin_cache()  # type: ignore[operator]  # float32; that in use may be rounded
     cos, sin = table.double().chunk(2, -1)

@@ -1,6 +1,7 @@
 """A rank without a model, and without torch: what it does with a call is the call's name."""
 
 import os
+import signal
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -24,6 +25,12 @@ class FakeRank:
                 return Reply(call.number, error=ModelError("no", help="h"))
             case "fail" if mine:
                 sys.exit("out of luck")
+            case "break":  # as in a collective, one is killed, rank 0 fails for it, and the others hang
+                if mine:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if self._number == 0:
+                    sys.exit("connection closed by peer")
+                time.sleep(600)
             case "wait":  # for another one's end, as ranks in a collective do
                 time.sleep(600)
             case "late":

@@ -84,6 +84,11 @@ def test_a_rank_that_was_killed_between_calls_is_named(ranks):
     assert all(map(gone, processes))
 
 
+def test_who_was_killed_is_named_not_who_failed_for_it(ranks):
+    with pytest.raises(RunError, match=r"rank 2 of 3 .* was killed by SIGKILL"):
+        ranks.call("break", rank=2)
+
+
 def test_a_rank_that_fails_says_why(ranks):
     with pytest.raises(RunError, match=r"rank 0 of 3 .* ended with exit code 1: out of luck"):
         ranks.call("fail", rank=0)
@@ -179,6 +184,11 @@ def test_a_rank_of_any_node_is_named(two_nodes, rank):
         ranks.call("wait")
     node.join()
     assert all(map(gone, processes))
+
+
+def test_who_was_killed_on_another_node_is_named_not_who_failed_for_it(two_nodes):
+    with pytest.raises(RunError, match=r"rank 3 of 4 .* was killed by SIGKILL"):
+        two_nodes[0].call("break", rank=3)
 
 
 def test_a_node_that_is_gone_is_named():
