@@ -31,6 +31,8 @@ from hwruntime.sglang.wire import Call, Reply, read_call, read_reply, send_call,
 RANK = ("-m", "hwruntime.sglang.rank")
 POLL = 0.5  # seconds between looks at processes whose sockets others may hold open
 GRACE = 1.0  # seconds that are waited after a failure for the death that caused it
+KEEPALIVE = 8  # seconds
+PATIENCE_WITH_STRANGERS = 5.0  # seconds
 PATIENCE = 600.0  # seconds that nodes wait for one another
 
 
@@ -268,8 +270,11 @@ def _meet(layout: Layout) -> list[Member]:
         with socket.create_server((host, port), family=family) as server:
             while len(came) < layout.nodes - 1:
                 server.settimeout(max(0.1, deadline - time.monotonic()))
-                connection = Connection(server.accept()[0].detach())
-                hello = read_call(connection)
+                connection = _connection(server.accept()[0])
+                hello = _hello_of(connection)
+                if hello is None:
+                    connection.close()
+                    continue
                 node = hello.number
                 if hello.arguments != _hello(layout) or node in came or not 0 < node < layout.nodes:
                     said = ", ".join(f"{name} {value}" for name, value in hello.arguments.items())
@@ -293,15 +298,34 @@ def _find_head(layout: Layout) -> Connection:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            found = Connection(socket.create_connection(layout.meeting_point, timeout=POLL).detach())
+            found = _connection(socket.create_connection(layout.meeting_point, timeout=POLL))
             break
         except OSError as error:
             if time.monotonic() > deadline:
                 raise RunError(f"node 0 is not to be found: {error.strerror}", help=_how(layout)) from error
             time.sleep(POLL)
-    os.set_blocking(found.fileno(), True)
     send_call(found, Call(layout.node, "hello", _hello(layout)))
     return found
+
+
+def _connection(made: socket.socket) -> Connection:
+    """A connection to another machine: small messages go at once, and a machine that has lost its power is found to be
+    gone within about `KEEPALIVE` seconds, as one is that says so."""
+    made.settimeout(None)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", KEEPALIVE // 2), ("TCP_KEEPINTVL", KEEPALIVE // 4), ("TCP_KEEPCNT", 2)):
+        if hasattr(socket, name):  # not everywhere
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return Connection(made.detach())
+
+
+def _hello_of(connection: Connection) -> Call | None:
+    """What somebody who has connected says first; None for strangers, who are sent away."""
+    try:
+        return read_call(connection) if connection.poll(PATIENCE_WITH_STRANGERS) else None
+    except (EOFError, OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _hello(layout: Layout) -> dict[str, Json]:

@@ -47,8 +47,8 @@ def parity(request, tp) -> Iterator[tuple[str, hw.Engine]]:
 
 
 @pytest.fixture(scope="module")
-def tiny(tp) -> Iterator[hw.Engine]:
-    engine = hw.Engine("tiny", engine="sglang", tp=tp, dtype="float32", kv_tokens=1024)
+def tiny() -> Iterator[hw.Engine]:
+    engine = hw.Engine("tiny", engine="sglang", tp=2, dtype="float32", kv_tokens=1024)
     yield engine
     engine.close()
 
@@ -118,18 +118,16 @@ def run_for_ever(engine: hw.Engine, program: hw.Program) -> None:
         engine.run(program)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_is_killed_in_the_middle_of_a_run_is_named(rank):
-    engine = hw.Engine("tiny", engine="sglang", tp=2, dtype="float32")
-    members = engine.runtime.model._ranks._members
-    pids = [member.process.pid for member in members]
+def test_a_rank_that_is_killed_in_the_middle_of_a_run_is_named(tiny):
+    """The last test of `tiny`: it does not survive this."""
+    pids = [member.process.pid for member in tiny.runtime.model._ranks._members]
     program = hw.parse('program p { worker A { sees "1) 47+38\\n", self } }')
-    Timer(0.5, os.kill, (pids[rank], signal.SIGKILL)).start()
-    with pytest.raises(RunError, match=rf"rank {rank} of 2 \(process {pids[rank]}\) was killed by SIGKILL"):
-        run_for_ever(engine, program)
+    Timer(0.5, os.kill, (pids[1], signal.SIGKILL)).start()
+    with pytest.raises(RunError, match=rf"rank 1 of 2 \(process {pids[1]}\) was killed by SIGKILL"):
+        run_for_ever(tiny, program)
     assert all(map(gone, pids))
     with pytest.raises(RunError, match="the engine has ended"):
-        engine.run(program)
+        tiny.run(program)
 
 
 # --- The command line ------------------------------------------------------------------------------------------------
@@ -177,9 +175,9 @@ def save(folder: Path, family: str) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("family", ["qwen3", "mistral+window", "llama+yarn"])
+@pytest.mark.parametrize("family", ["mistral+window", "llama+yarn"])
 def test_families_that_pass_the_self_test(family, tmp_path):
-    """Norms before the rotation; a window; a factor on cos and sin."""
+    """A window; a factor on cos and sin."""
     place = save(tmp_path, family)
     model = SglangModel.load(place, Layout(), dtype="float32")
     tokens = random_tokens(60)

@@ -5,6 +5,7 @@ Ranks are `fake_rank.py` here; those with a model are in `test_engine.py`.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -119,7 +120,9 @@ def test_ranks_that_nobody_holds_any_more_end():
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_ranks_end_with_whoever_started_them(how):
     code = f"""
+import signal
 from hwruntime.sglang.ranks import Layout, Ranks
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background, it is ignored
 ranks = Ranks(Layout(2), {FAKE!r})
 print(*[value["pid"] for value in ranks.call("who").values], flush=True)
 ranks.call("wait")
@@ -218,6 +221,29 @@ ranks.call("wait")
         head.kill()
         node.join()
     assert node.error.message == "node 0 is gone"
+
+
+def test_strangers_are_sent_away():
+    address = f"127.0.0.1:{free_port()}"
+    layout = Layout(2, 2, 0, address)
+
+    def disturb() -> None:
+        for said in (b"", b"GET / HTTP/1.0\r\n\r\n", b"\0\0\0\2[]"):
+            while True:
+                try:
+                    with socket.create_connection(layout.meeting_point) as stranger:
+                        stranger.sendall(said)
+                    break
+                except ConnectionRefusedError:
+                    time.sleep(0.05)
+        node.start()
+
+    node = Node(Layout(2, 2, 1, address))
+    Thread(target=disturb).start()
+    ranks = Ranks(layout, FAKE)
+    assert len(ranks.call("who").values) == 2
+    ranks.close()
+    node.join()
 
 
 def test_a_node_with_other_options_is_refused():
