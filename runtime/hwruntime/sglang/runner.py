@@ -17,10 +17,10 @@ from sglang.srt.runtime_context import SpawnRanks, publish, spawn_world_rank
 from sglang.srt.server_args import PortArgs, ServerArgs
 from torch import Tensor
 
-from hwruntime.errors import DeviceError, ModelError
+from hwruntime.errors import DeviceError, ModelError, RunError
 from hwruntime.sglang import plugin
 
-MOST_SEQUENCES = 32  # of the plain pass that the self-test compares with
+MOST_SEQUENCES = 512  # of a pass: SGLang's buffers have room for so many tokens that logits are wanted of
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,15 @@ def take_slots(runner: ModelRunner, count: int | None) -> range:
 def make_batch(
     runner: ModelRunner, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], lengths: Sequence[int]
 ) -> ForwardBatch:
-    """A pass of tokens [T], in sequences of these lengths: SGLang makes logits for the last token of each."""
+    """A pass of tokens [T], in sequences of these lengths: SGLang makes logits for the last token of each.
+
+    Raises `RunError` for more of them than there is room for.
+    """
+    if len(lengths) > MOST_SEQUENCES:
+        raise RunError(
+            f"a pass on SGLang draws at most {MOST_SEQUENCES} tokens, this one {len(lengths)}",
+            help="run fewer workers at the same time: lower --max-concurrency",
+        )
     assert len(tokens) == len(positions) == len(slots) == sum(lengths), "every token has a position, slot and sequence"
     device = runner.device
     whole = torch.tensor(lengths, dtype=torch.int64)

@@ -48,6 +48,7 @@ class Shard:
         self.vocabulary: int = self._runner.model_config.vocab_size
         with torch.no_grad():
             self.layers = self._identify(settings.context)
+            self._refuse_left_out_window(settings.context)
             self._refuse_untestable()
             expected = plain_logits(self._runner, sample_tokens(self.vocabulary, LENGTH), self._slots)
         self._storage = Storage(self.pool, None, self._buffers())
@@ -122,6 +123,17 @@ class Shard:
         tokens = sample_tokens(self.vocabulary, TOKENS)
         run_batch(self._runner, make_batch(self._runner, tokens, at.tolist(), self._slots[:TOKENS], [TOKENS]))
         return watch.calls
+
+    def _refuse_left_out_window(self, context: int) -> None:
+        """SGLang's Mistral, for one, reads all of its text, whatever its configuration says."""
+        config = self._runner.model_config.hf_text_config
+        window = getattr(config, "sliding_window", None)
+        used = window and window < context and getattr(config, "use_sliding_window", True)
+        if used and all(layer.window is None for layer in self.layers.values()):
+            raise ModelError(
+                f"the model has a sliding window of {window} tokens, which SGLang's own code for it leaves out",
+                help="leave --engine out: our own engine has it",
+            )
 
     def _refuse_untestable(self) -> None:
         capped = any(layer.softcap is not None for layer in self.layers.values())

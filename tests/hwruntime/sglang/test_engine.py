@@ -103,9 +103,8 @@ def test_runs_that_wait_for_room_are_none_the_worse(tiny):
 
 
 def test_a_sampled_run_is_reproducible(tiny):
-    program = hw.parse(
-        'program p { worker A, B { sees "1) 47+38\\n", others, self sampling { temperature 1 } max 20 tokens } }'
-    )
+    body = 'sees "1) 47+38\\n", others, self sampling { temperature 1 }'
+    program = hw.parse(f"program p {{ worker A, B {{ {body} }} budget 20 passes }}")
     texts = [[tiny.run(program, seed=seed)[name] for name in ("A", "B")] for seed in (3, 3, 4)]
     assert texts[0] == texts[1] != texts[2]
 
@@ -121,7 +120,7 @@ def run_for_ever(engine: hw.Engine, program: hw.Program) -> None:
 def test_a_rank_that_is_killed_in_the_middle_of_a_run_is_named(tiny):
     """The last test of `tiny`: it does not survive this."""
     pids = [member.process.pid for member in tiny.runtime.model._ranks._members]
-    program = hw.parse('program p { worker A { sees "1) 47+38\\n", self } }')
+    program = hw.parse('program p { worker A { sees "1) 47+38\\n", self } budget 100 passes }')
     Timer(0.5, os.kill, (pids[1], signal.SIGKILL)).start()
     with pytest.raises(RunError, match=rf"rank 1 of 2 \(process {pids[1]}\) was killed by SIGKILL"):
         run_for_ever(tiny, program)
@@ -169,15 +168,16 @@ def save(folder: Path, family: str) -> str:
     """A random model of a family, with the tokenizer of another."""
     model = random_model(BY_NAME[family].config(architectures=None))
     model.config.architectures = [type(model).__name__]
+    model.config.hidden_act = getattr(model.config, "hidden_activation", None) or model.config.hidden_act
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((ROOT / "runtime" / "hwruntime" / "tiny" / name).read_bytes())
     return str(folder)
 
 
-@pytest.mark.parametrize("family", ["mistral+window", "llama+yarn"])
+@pytest.mark.parametrize("family", ["llama+yarn"])
 def test_families_that_pass_the_self_test(family, tmp_path):
-    """A window; a factor on cos and sin."""
+    """A factor on cos and sin."""
     place = save(tmp_path, family)
     model = SglangModel.load(place, Layout(), dtype="float32")
     tokens = random_tokens(60)
@@ -191,6 +191,7 @@ def test_families_that_pass_the_self_test(family, tmp_path):
 @pytest.mark.parametrize(
     ("family", "reason"),
     [
+        ("mistral+window", "has a sliding window of 8 tokens, which SGLang's own code for it leaves out"),
         ("gemma2", "has capped attention scores, which SGLang's own attention for CPUs leaves out"),
         ("deepseek_v2", "keeps something else than keys and values|ended with exit code 1"),
     ],
