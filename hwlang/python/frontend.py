@@ -34,6 +34,10 @@ def call(
     The program sees its own inputs and nothing of the state. `name`: of a variable of the state that gets the answer,
     as `sgl.gen`'s; `state.get_meta_info(name)["hw"]` is all that `hw run --json` prints. The rest is as in
     `Program.run`. Needs sglang. A program without an answer is an error of the state, as are inputs that do not fit.
+
+    >>> sums = hw.load("programs/sums.hw")
+    >>> hw.call(sums, problems="1) 2+3", name="total").name
+    'total'
     """
     try:
         from sglang.lang.ir import SglGen

@@ -59,6 +59,10 @@ class FlatEngine(Coroutines):
         self.runtime = Engine(model)
         super().__init__(Turns(self.runtime))
 
+    @property
+    def local(self) -> Engine:
+        return self.runtime
+
 
 class Fake(Generator):
     """Answers on a model that costs nothing."""

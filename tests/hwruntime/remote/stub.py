@@ -18,6 +18,13 @@ from hwruntime.scripted import WordTokenizer
 Answer = tuple[int, bytes]  # status and body
 
 
+class Listener(ThreadingHTTPServer):
+    """Takes as many connections at once as requests go out."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 @dataclass
 class Stub:
     """`model` says what is said. `before` is called with every request to /generate, and may answer in its place.
@@ -33,8 +40,7 @@ class Stub:
 
     @contextmanager
     def serving(self) -> Iterator["Stub"]:
-        with ThreadingHTTPServer(("127.0.0.1", 0), self._handler()) as server:
-            server.daemon_threads = True
+        with Listener(("127.0.0.1", 0), self._handler()) as server:
             self.url = f"http://127.0.0.1:{server.server_address[1]}"
             thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
             thread.start()
