@@ -11,11 +11,17 @@ ENVIRONMENT = (
 )
 
 
+def installed_version() -> str | None:
+    """Of the SGLang that is here, if any."""
+    try:
+        return version("sglang")
+    except PackageNotFoundError:
+        return None
+
+
 def check_installed() -> None:
     """Raises `DeviceError` where SGLang is not installed, or in another version."""
-    try:
-        found = version("sglang")
-    except PackageNotFoundError:
-        raise DeviceError("the engine `sglang` needs SGLang, which is not installed here", help=ENVIRONMENT) from None
+    found = installed_version()
     if found != VERSION:
-        raise DeviceError(f"the engine `sglang` works with SGLang {VERSION}, this one is {found}", help=ENVIRONMENT)
+        here = f"this one is {found}" if found else "none is installed here"
+        raise DeviceError(f"the engine `sglang` needs SGLang {VERSION}: {here}", help=ENVIRONMENT)

@@ -1,15 +1,15 @@
 """Our backend under SGLang's names: what it hands on, what it refuses, and how SGLang gets to know it."""
 
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from hwruntime.errors import ModelError
+from tests.hwruntime.sglang.marks import needs_sglang
 
-pytestmark = pytest.mark.skipif(find_spec("sglang") is None, reason="SGLang is not installed: run `make test-sglang`")
+pytestmark = needs_sglang
 
 HEADS, KV_HEADS, DIM, SLOTS = 4, 2, 8, 10
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Timer
 
@@ -24,9 +23,10 @@ from hwruntime.models import Model
 from hwruntime.sglang.model import SglangModel, free_port
 from hwruntime.sglang.ranks import Layout
 from tests.hwruntime.models_for_tests import BY_NAME, Blocks, random_model, random_tokens
+from tests.hwruntime.sglang.marks import needs_sglang
 from tests.hwruntime.sglang.test_ranks import gone
 
-pytestmark = pytest.mark.skipif(find_spec("sglang") is None, reason="SGLang is not installed: run `make test-sglang`")
+pytestmark = needs_sglang
 
 ROOT = Path(__file__).parents[3]
 PARITY = ROOT / "tests" / "parity"

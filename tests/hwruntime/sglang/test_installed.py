@@ -13,14 +13,14 @@ def test_sglang_is_missing(monkeypatch):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(installed, "version", version)
-    with pytest.raises(DeviceError, match="needs SGLang, which is not installed here") as caught:
+    with pytest.raises(DeviceError, match=r"needs SGLang 0\.5\.23: none is installed here") as caught:
         installed.check_installed()
     assert "sglang==0.5.23" in caught.value.help
 
 
 def test_another_sglang(monkeypatch):
     monkeypatch.setattr(installed, "version", lambda name: "0.4.1")
-    with pytest.raises(DeviceError, match=r"works with SGLang 0\.5\.23, this one is 0\.4\.1"):
+    with pytest.raises(DeviceError, match=r"needs SGLang 0\.5\.23: this one is 0\.4\.1"):
         installed.check_installed()
 
 
