@@ -64,14 +64,7 @@ class Source:
 
     def generation_config(self) -> GenerationConfig | None:
         """The model's settings for writing, where it has any."""
-        found = cached_file(
-            self.place,
-            "generation_config.json",
-            local_files_only=self.local,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        if found is None:
+        if not self._has("generation_config.json"):
             return None
         with self._explained("generation settings"):
             return GenerationConfig.from_pretrained(self.place, local_files_only=self.local)
@@ -81,14 +74,7 @@ class Source:
         with self._explained("tokenizer"):
             # tokenizer.json says how the model's texts were split. The classes that AutoTokenizer picks by family can
             # put rules of their own over it (Qwen's does), so they serve only where there is no such file.
-            exact = cached_file(
-                self.place,
-                "tokenizer.json",
-                local_files_only=self.local,
-                _raise_exceptions_for_missing_entries=False,
-                _raise_exceptions_for_connection_errors=False,
-            )
-            kind = PreTrainedTokenizerFast if exact else AutoTokenizer
+            kind = PreTrainedTokenizerFast if self._has("tokenizer.json") else AutoTokenizer
             tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(
                 self.place, trust_remote_code=self.trust, local_files_only=self.local
             )
@@ -171,6 +157,17 @@ class Source:
                     f"the weights of {self.shown} do not fit its configuration: `{keys[0]}`{more} with {what}",
                     help=HELP["weights"],
                 )
+
+    def _has(self, file: str) -> bool:
+        """Whether the model comes with this file."""
+        found = cached_file(
+            self.place,
+            file,
+            local_files_only=self.local,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return found is not None
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
