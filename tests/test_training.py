@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import hwlang as hw
-from hwlang.evaluation.problems import make_chains, make_sums, opening
+from hwlang.evaluation.problems import MOST, make_chains, make_sums, opening
 from hwruntime.checkpoint import open_checkpoint
 from hwruntime.rows import Outcome
 from hwruntime.session import Session
 from training import generator
-from training.train import export, make_model
+from training.train import STAGES, Progress, Settings, export, make_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -211,3 +211,55 @@ def test_a_run_ends_where_all_wait_for_one_another():
     run = list(generator.simulate(random.Random(0), asked, 2, generator.Manner(begins=(2, 3))))
     assert len(run) < 20
     assert not run[-1].done
+
+
+def test_in_any_order_a_workers_own_steps_stay_in_theirs():
+    asked = generator.List.of(make_sums(random.Random(1), 8))
+    now = when(asked, 2, 95)
+    owns = [step.number for step in now.done if step.worker == 0]
+    assert len(owns) > 2
+    orders = set()
+    for seed in range(20):
+        seen = now.seen(0, "shuffled", random.Random(seed))
+        assert [step.number for step in seen if step.worker == 0] == owns
+        orders.add(tuple((step.worker, step.number) for step in seen))
+    assert len(orders) > 10
+
+
+def test_a_drill_asks_and_answers_truly():
+    rng = random.Random(4)
+    answers = []
+    for _ in range(200):
+        view = generator.drill(rng, generator.List.of(make_chains(rng, rng.randint(1, 9))))
+        _, *said = re.split(r"\n(Alice|Bob|Carol|Dave): ", "".join(view.tokens))
+        begun: list[tuple[str, str]] = []
+        last: dict[str, str] = {}
+        for name, step in zip(said[::2], said[1::2], strict=True):
+            new = re.match(r"\d", step)
+            number = last[name] = new[0] if new else last[name]
+            expected = any(other != name and theirs == number for other, theirs in begun)
+            if answer := re.search(r"\(yes/no\): (yes|no)\n$", step):
+                assert answer[1] == ("yes" if expected else "no")
+                answers.append(answer[1])
+            if new and not (answer and expected):
+                begun.append((name, number))
+        asked = [token for token, weight in zip(view.tokens, view.weights, strict=True) if weight]
+        assert all(token in "yn" for token in asked)
+    assert 0.35 < answers.count("yes") / len(answers) < 0.65
+
+
+def test_the_stages_of_the_training_share_its_tokens(tmp_path):
+    parts = Settings(tmp_path, tokens=1000, minutes=10).parts()
+    assert [part.stage for part in parts] == list(STAGES)
+    assert sum(part.tokens for part in parts) == pytest.approx(1000)
+    assert sum(part.minutes for part in parts) == pytest.approx(10)
+    assert len({part.seed for part in parts}) == len(parts)
+    (last,) = Settings(tmp_path, start=tmp_path).parts()
+    assert last.stage == STAGES[-1]
+    assert last.tokens == last.stage.tokens
+    progress = Progress(parts[0])
+    assert progress.problems == 2
+    progress.advance(int(parts[0].tokens), 0)
+    assert progress.problems == MOST
+    assert progress.done == pytest.approx(1, abs=0.01)
+    assert progress.scale == pytest.approx(0, abs=0.02)

@@ -5,7 +5,8 @@ Everything here is pure Python and deterministic from the random generator that 
 * the token table, and `pieces`, which cuts text into tokens;
 * `work`, which solves a problem the way the model should write it;
 * `simulate`, an ideal run of workers that share a list of problems, one token per worker per pass;
-* `views`, snapshots of such a run: what one worker sees, as flat text.
+* `views`, snapshots of such a run: what one worker sees, as flat text;
+* `drill`, many questions whether work is redundant, in little text.
 
 The problems are those of `hwlang.evaluation.problems`.
 """
@@ -16,7 +17,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
@@ -148,7 +149,7 @@ class Step:
     choosing: bool = True  # its next token is a choice
     asked: bool = False  # its next token is an answer
     left: tuple[int, ...] = ()  # problems that it gave up in this step
-    beside: tuple[Step, ...] = ()  # the others' steps when it made its last choice
+    beside: tuple[Step, ...] = ()  # the others' steps when it made its last choice, or was handed its problem
 
     @property
     def shown(self) -> int:
@@ -194,7 +195,9 @@ class Moment:
         if layout == "contiguous":
             return sorted([*self.done, *others], key=lambda step: order.index(step.worker))
         if layout == "shuffled" and rng is not None:
-            return rng.sample([*self.done, *others], len(self.done) + len(others))
+            mixed = rng.sample([*self.done, *others], len(self.done) + len(others))
+            owns = (step for step in self.done if step.worker == own)  # in order: it may be asked about the last one
+            return [next(owns) if step.worker == own else step for step in mixed]
         return [*self.done, *others]
 
 
@@ -324,6 +327,7 @@ class Manner:
     wander: float = 0.0  # probability that a worker takes any number it could begin
     stall: float = 0.0  # probability that a worker misses a pass
     asks: float = 0.0  # probability per pass that a worker is asked whether its work is redundant
+    starts: float = 0.0  # probability that a worker is asked where a step begins
     lead: str = "\n"  # in front of that question in the middle of a step
     begins: tuple[int | None, ...] = ()  # the problem that each worker is handed at the start
 
@@ -331,9 +335,7 @@ class Manner:
 def simulate(rng: random.Random, asked: List, workers: int, manner: Manner = Manner()) -> Iterator[Moment]:
     """A run, a `Moment` a pass. It ends where all wait for one another, which those who wander may come to."""
     crew = [Worker(Step(index), prefix(NAMES[index])) for index in range(workers)]
-    for worker, number in zip(crew, manner.begins, strict=False):
-        if number is not None:
-            _hand(worker, asked, number)
+    _hand_out(crew, asked, manner.begins)
     done: list[Step] = []
     while not all(worker.stopped for worker in crew):
         writes = [worker for worker in crew if not done or rng.random() >= manner.stall]
@@ -356,6 +358,16 @@ def simulate(rng: random.Random, asked: List, workers: int, manner: Manner = Man
                 _advance(rng, worker, now, manner, done)
 
 
+def _hand_out(crew: Sequence[Worker], asked: List, begins: Sequence[int | None]) -> None:
+    """Hand the workers their first problems, all at once: each finds the others with theirs beside it."""
+    for worker, number in zip(crew, begins, strict=False):
+        if number is not None:
+            _hand(worker, asked, number)
+    there = [replace(worker.step, tokens=list(worker.pending)) for worker in crew]
+    for worker in crew:
+        worker.step.beside = tuple(step for step in there if step.worker != worker.step.worker)
+
+
 def _hand(worker: Worker, asked: List, number: int) -> None:
     """Let a worker begin with a problem that it did not choose."""
     script = solving(asked, number)
@@ -372,7 +384,7 @@ def _advance(rng: random.Random, worker: Worker, now: Moment, manner: Manner, do
     token = worker.next(now.asked, seen, wish)
     if token.text == END:
         done.append(worker.ends_step())
-        if rng.random() < 4 * manner.asks:
+        if rng.random() < manner.starts:
             _ask(worker, "")
         return
     worker.pending, worker.stopped = [token], token.text == TAKEN
@@ -500,7 +512,16 @@ def _weight(
     return float(token.part is Part.PLAIN)
 
 
-def _rarity(now: Moment, own: int) -> float:
+@dataclass(frozen=True)
+class Mix:
+    """How much there is of what in the texts of a part of the training."""
+
+    ends: float = 1.0  # how much rather than any other choice to show the one that all are taken
+    starts: tuple[float, ...] = (0.2, 0.5)  # probability that a worker is asked where a step begins, one of these
+    drills: float = 0.0  # probability of drills instead of views of a run
+
+
+def _rarity(now: Moment, own: int, mix: Mix) -> float:
     """How much rather than any other choice to show this one.
 
     It must look at what another has only just done, or pass over a problem whose needs are not met.
@@ -508,7 +529,7 @@ def _rarity(now: Moment, own: int) -> float:
     others = [step for step in now.steps if step.worker != own and step.tokens]
     free = preferred(now.asked, now.seen(own))
     if not free:
-        return 1.0
+        return mix.ends
     reordered = 6.0 if free != sorted(free) else 1.0
     if not now.done:
         return 2.0 * reordered
@@ -517,38 +538,43 @@ def _rarity(now: Moment, own: int) -> float:
     return 4.0 if any(len(step.tokens) <= 5 for step in others) else reordered
 
 
-def _manner(rng: random.Random, asked: List, workers: int, chained: bool) -> Manner:
+def _manner(rng: random.Random, asked: List, workers: int, chained: bool, mix: Mix) -> Manner:
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.2:
         return Manner()
-    if kind < 0.5:
+    if kind < 0.3:
         return Manner(wander=0.15)
-    if kind < 0.6 and not chained:  # a worker that reads a result must not overtake the one that writes it
+    if kind < 0.35 and not chained:  # a worker that reads a result must not overtake the one that writes it
         return Manner(stall=0.2)
     begins: tuple[int | None, ...] = ()
-    if kind > 0.75:
-        first = rng.choice([n for n in range(1, len(asked.problems) + 1) if asked.uses(n) is None])
-        begins = tuple(rng.choice((first, first, None)) for _ in range(workers))
-    lead = rng.choice(("\n", "\n", "\n", "", " "))
-    return Manner(wander=0.3, asks=rng.choice((0.02, 0.05)), lead=lead, begins=begins)
+    if kind > 0.5:
+        alone = [n for n in range(1, len(asked.problems) + 1) if asked.uses(n) is None]
+        first = rng.choice(alone)
+        begins = tuple(rng.choice((first, first, rng.choice(alone), None)) for _ in range(workers))
+    lead, asks = rng.choice(("\n", "\n", "\n", "", " ")), rng.choice((0.02, 0.05, 0.1))
+    return Manner(wander=0.3, asks=asks, starts=rng.choice(mix.starts), lead=lead, begins=begins)
 
 
-def views(rng: random.Random, most_problems: int) -> list[View]:
+def views(rng: random.Random, most_problems: int, mix: Mix = Mix()) -> list[View]:
     """A few views from one random run; most are cut where their worker has something to decide."""
     workers, count = rng.randint(1, len(NAMES)), rng.randint(1, most_problems)
     chained = rng.random() < 0.5
     asked = List.of((make_chains if chained else make_sums)(rng, count))
-    run = list(simulate(rng, asked, workers, _manner(rng, asked, workers, chained)))
-    layout: Layout = rng.choices(("combined", "shuffled", "contiguous", "interleaved"), (40, 40, 12, 8))[0]
+    if mix.drills and rng.random() < mix.drills:
+        return [drill(rng, asked) for _ in range(4)]
+    run = list(simulate(rng, asked, workers, _manner(rng, asked, workers, chained, mix)))
+    layout: Layout = rng.choices(("combined", "shuffled", "contiguous", "interleaved"), (38, 38, 17, 7))[0]
     ended, recalls = rng.random() < 0.7, rng if layout != "interleaved" and rng.random() < RECALLS else None
     return [
-        flatten(run[index], own, run[index].seen(own, layout, rng), ended, recalls) for index, own in _cuts(rng, run)
+        flatten(run[index], own, run[index].seen(own, layout, rng), ended, recalls)
+        for index, own in _cuts(rng, run, mix)
     ]
 
 
-def _cuts(rng: random.Random, run: Sequence[Moment]) -> list[tuple[int, int]]:
+def _cuts(rng: random.Random, run: Sequence[Moment], mix: Mix) -> list[tuple[int, int]]:
     """Where to cut a run: (pass, worker), each once; of each kind of decision some, and any one place."""
-    choices, rarities, answers, looks, others = [], [], [], [], []
+    choices, rarities, looks, others = [], [], [], []
+    answers: dict[tuple[bool, bool], list[tuple[int, int]]] = {}  # by where the question is asked, and by the answer
     for index, now in enumerate(run):
         for own, step in enumerate(now.steps):
             place = (index, own)
@@ -556,15 +582,68 @@ def _cuts(rng: random.Random, run: Sequence[Moment]) -> list[tuple[int, int]]:
                 continue
             if step.choosing:
                 choices.append(place)
-                rarities.append(_rarity(now, own))
+                rarities.append(_rarity(now, own, mix))
             elif step.asked:
-                answers += [place] * (6 if redundant(now.seen(own), step, now.finished[own]) else 1)
+                kind = (step.number is None, redundant(now.seen(own), step, now.finished[own]))
+                answers.setdefault(kind, []).append(place)
             elif now.scripts[own][0].part is Part.LOOK:
                 looks.append(place)
             else:
                 others.append(place)
     picked = rng.choices(choices, rarities, k=3)
-    picked += rng.choices(answers, k=4) if answers else []
+    kinds = rng.choices(list(answers), [2 if yes else 1 for _, yes in answers], k=6) if answers else []
+    picked += [rng.choice(answers[kind]) for kind in kinds]
     picked += rng.choices(looks, k=1) if looks else []
     picked += rng.choices(others, k=1) if others else []
     return list(dict.fromkeys(picked))
+
+
+# --- drills ---------------------------------------------------------------------------------------------------------
+
+
+def drill(rng: random.Random, asked: List) -> View:
+    """Questions and their answers, one after another: steps that workers begin, and may end, in no sensible order.
+
+    A view of a run has one question to be answered, after some 200 tokens, and the answer is rarely yes. Here there is
+    one every 40 tokens or so, and yes is somewhat more frequent than no.
+    """
+    tokens = given(pieces(opening(asked.problems))[: rng.choice((None, -1))])
+    begun: list[tuple[str, int]] = []  # whose step, and its problem, without those that were given up
+    finished: dict[str, int] = {}  # who is between two steps, and the problem of the last one
+    for _ in range(rng.randint(4, 14)):
+        if finished and rng.random() < 0.4:
+            name = rng.choice(list(finished))
+            tokens += [*prefix(name), *_quizzed(_doubled(begun, name, finished.pop(name)))]
+            continue
+        name, number = _begins(rng, asked, begun)
+        finished.pop(name, None)
+        written = [token.text for token in solving(asked, number)]
+        short = rng.randint(1, 8)
+        cut = rng.choice((short, short, rng.randrange(1, len(written)), len(written)))
+        tokens += [*prefix(name), *given(written[:cut])]
+        if cut == len(written):
+            finished[name] = number
+        elif rng.random() < 0.7:
+            yes = _doubled(begun, name, number)
+            tokens += [*given([rng.choice(("\n", "\n", " "))]), *_quizzed(yes)]
+            if yes:
+                continue
+        begun.append((name, number))
+    return View(tuple(token.text for token in tokens), tuple(OWN[token.part] for token in tokens))
+
+
+def _begins(rng: random.Random, asked: List, begun: Sequence[tuple[str, int]]) -> tuple[str, int]:
+    """Who begins what: often a problem that somebody has begun."""
+    name = rng.choice(NAMES)
+    theirs = [number for worker, number in begun if worker != name]
+    return name, rng.choice(theirs) if theirs and rng.random() < 0.5 else rng.randint(1, len(asked.problems))
+
+
+def _doubled(begun: Sequence[tuple[str, int]], name: str, number: int) -> bool:
+    return any(worker != name and other == number for worker, other in begun)
+
+
+def _quizzed(yes: bool) -> list[Token]:
+    """The question, and its answer."""
+    first, *rest = pieces("yes\n" if yes else "no\n")
+    return [*given(pieces(PROMPT)), Token(first, Part.ANSWER), *given(rest)]

@@ -25,10 +25,28 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from hwlang.evaluation.problems import MOST
-from training.generator import PIECE, SPECIAL, VOCABULARY, View, views
+from training.generator import PIECE, SPECIAL, VOCABULARY, Mix, View, views
 
 UNK, PAD, EOS = SPECIAL
 IDS = {piece: index for index, piece in enumerate(VOCABULARY)}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training, with optimizers of its own. Shares are of this part."""
+
+    tokens: int
+    mix: Mix
+    warm_up: float = 0.01  # by here the rate is the full one
+    curriculum: float = 0.3  # by here the texts have as many problems as they may
+    decay: float = 0.5  # the rate falls to nothing over this last share
+
+
+# What the first part leaves to be learned are the questions, and where long lists end.
+STAGES = (
+    Stage(42_750_000, Mix()),
+    Stage(12_000_000, Mix(ends=4.0, starts=(0.4, 0.8), drills=0.5), curriculum=0.0, decay=1.0),
+)
 
 
 @dataclass(frozen=True)
@@ -36,26 +54,40 @@ class Settings:
     """How to train. Training ends after `tokens` tokens or `minutes` minutes, whichever comes first."""
 
     out: Path
-    start: Path | None = None  # weights to go on from, with the full curriculum at once; else from scratch
+    start: Path | None = None  # weights to go on from with the last stage; else from scratch
     seed: int = 1
-    tokens: int = 48_000_000
+    tokens: int | None = None  # of all stages; None for theirs, else each has its part of it, as of the minutes
     minutes: float = float("inf")
     processes: int = 2  # of one thread each, which share every batch
     batch_tokens: int = 3072
     matrix_rate: float = 0.01
     rate: float = 4e-3
-    warm_up: float = 0.01  # of the whole; likewise below
-    curriculum: float = 0.3  # by here the texts have as many problems as they may
-    decay: float = 0.5  # the rate falls to nothing over this last part (over all of it, with `start`)
     log_every: int = 100
     export_every: int = 500
 
+    def parts(self) -> list[Part]:
+        """The stages to go through."""
+        stages = list(enumerate(STAGES, self.seed))[len(STAGES) - 1 if self.start else 0 :]
+        whole = sum(stage.tokens for _, stage in stages)
+        tokens, minutes = (self.tokens or whole) / whole, self.minutes / whole
+        return [Part(stage, seed, stage.tokens * tokens, stage.tokens * minutes) for seed, stage in stages]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stage, the seed of its texts, and when it ends: after so many tokens, or minutes."""
+
+    stage: Stage
+    seed: int
+    tokens: float
+    minutes: float
+
 
 class Progress:
-    """How far training has come, and what follows from that."""
+    """How far a part of the training has come, and what follows from that."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.start = settings, time.monotonic()
+    def __init__(self, part: Part) -> None:
+        self.part, self.start = part, time.monotonic()
         self.tokens, self.done = 0, 0.0
 
     def minutes(self) -> float:
@@ -65,20 +97,19 @@ class Progress:
     def advance(self, tokens: int, minutes: float) -> None:
         """Count one more batch of `tokens`, at `minutes` since the start."""
         self.tokens += tokens
-        self.done = max(self.tokens / self.settings.tokens, minutes / self.settings.minutes)
+        self.done = max(self.tokens / self.part.tokens, minutes / self.part.minutes)
 
     @property
     def problems(self) -> int:
         """The most problems that a text may have now."""
-        if self.settings.start:
-            return MOST
-        return min(MOST, 2 + int((MOST - 1) * self.done / self.settings.curriculum))
+        curriculum = self.part.stage.curriculum
+        return min(MOST, 2 + int((MOST - 1) * self.done / curriculum)) if curriculum else MOST
 
     @property
     def scale(self) -> float:
         """The share of the full rate to use now: up quickly, then level, then down to nothing."""
-        decay = 1.0 if self.settings.start else self.settings.decay
-        return max(0.0, min(1.0, self.done / self.settings.warm_up, (1 - self.done) / decay))
+        stage = self.part.stage
+        return max(0.0, min(1.0, self.done / stage.warm_up, (1 - self.done) / stage.decay))
 
     def __str__(self) -> str:
         minutes = self.minutes()
@@ -154,7 +185,7 @@ def batches(rng: random.Random, progress: Progress, size: int) -> Iterator[Batch
     while True:
         pool: list[View] = []
         while sum(len(view.tokens) for view in pool) < 16 * size:
-            pool += views(rng, progress.problems)
+            pool += views(rng, progress.problems, progress.part.stage.mix)
         pool.sort(key=lambda view: len(view.tokens))
         groups: list[list[View]] = [[]]
         for view in pool:
@@ -223,18 +254,27 @@ def share(model: LlamaForCausalLM, progress: Progress, tokens: int) -> None:
 
 
 def train(rank: int, settings: Settings, meeting: str) -> None:
-    """Train from scratch as process `rank` of `settings.processes`; the first one logs and exports now and then."""
+    """Train as process `rank` of `settings.processes`; the first one logs and exports now and then."""
     torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=settings.processes)
     model = LlamaForCausalLM.from_pretrained(settings.start) if settings.start else make_model()
     model.train()
+    for part in settings.parts():
+        if rank == 0:
+            print(f"stage of {part.tokens / 1e6:.2f}M tokens: {part.stage.mix}", flush=True)
+        go_through(part, model, rank, settings)
+    dist.destroy_process_group()
+
+
+def go_through(part: Part, model: LlamaForCausalLM, rank: int, settings: Settings) -> None:
+    """Train for one stage."""
     inner = [p for name, p in model.named_parameters() if "layers" in name and p.ndim == 2]
     rest = [p for name, p in model.named_parameters() if not ("layers" in name and p.ndim == 2)]
     muon = Muon(inner, settings.matrix_rate)
     adam = torch.optim.AdamW(rest, lr=settings.rate, betas=(0.9, 0.95), weight_decay=0.0)
-    progress = Progress(settings)
-    rng = random.Random(f"{settings.seed} {rank}")
+    progress = Progress(part)
+    rng = random.Random(f"{part.seed} {rank}")
     recent = 0.0
     for step, batch in enumerate(batches(rng, progress, settings.batch_tokens // settings.processes), 1):
         loss = loss_of(model, batch)
@@ -253,8 +293,7 @@ def train(rank: int, settings: Settings, meeting: str) -> None:
         if rank == 0 and (step % settings.export_every == 0 or progress.done >= 1):
             export(model, settings.out)
         if progress.done >= 1:
-            break
-    dist.destroy_process_group()
+            return
 
 
 def main() -> None:
@@ -262,8 +301,8 @@ def main() -> None:
     defaults = Settings(Path("tiny"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model and the tokenizer")
-    parser.add_argument("--start", type=Path, help="folder with weights to go on from")
-    parser.add_argument("--tokens", type=int, default=defaults.tokens)
+    parser.add_argument("--start", type=Path, help="folder with weights to go on from, with the last stage")
+    parser.add_argument("--tokens", type=int, default=defaults.tokens, help="of all stages together")
     parser.add_argument("--minutes", type=float, default=defaults.minutes)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     options = parser.parse_args()
