@@ -123,7 +123,7 @@ class Generation(AsyncIterator[Token]):
     ...         generation = engine.generate([ann], max_tokens=4)
     ...         return [token.text async for token in generation], generation.ending
     >>> asyncio.run(write())
-    (['1', '1', '1', '1'], 'max_tokens')
+    (['1', '1', '1', ', '], 'max_tokens')
     """
 
     def __init__(self, desk: Desk, view: Sequence[Block], writing: Writing) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent import futures
 from threading import Thread
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 5.0
 REPLY_SECONDS = 120.0  # a server with a long queue answers late; one that is gone, `KEEPALIVE` finds out about
+LISTEN_SECONDS = 0.25  # until Ctrl-C is noticed at the latest
 BUSY = (429, 503)
 WAITS = (0.5, 1.0, 2.0)  # seconds before a busy server is asked again
 NEVER = -1e9  # added to the logit of a token that must not be drawn
@@ -68,6 +70,9 @@ class Client:
     def _wait(self, call: Coroutine[object, object, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
+            # Python sees a signal that comes just before a wait when that is over: so no wait is long.
+            while not futures.wait([future], LISTEN_SECONDS).done:
+                pass
             return future.result()
         except BaseException:  # Ctrl-C, say: what the server is still at is broken off
             future.cancel()

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, get_ident
 
 import pytest
 
@@ -282,7 +282,8 @@ def test_an_interrupted_request_is_broken_off():
 
         def interrupt() -> None:
             there.wait(LIMIT)
-            os.kill(os.getpid(), signal.SIGINT)
+            # To this thread: so it does not end the wait of the main one, as one that comes just before it does not.
+            signal.pthread_kill(get_ident(), signal.SIGINT)
 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is deaf to it
         Thread(target=interrupt, daemon=True).start()
