@@ -216,6 +216,11 @@ def plain(text: str) -> list[Token]:
     return [Token(piece) for piece in pieces(text)]
 
 
+def reply(yes: bool) -> list[str]:
+    """The answer to the sync prompt; its first letter says all."""
+    return pieces("yes\n" if yes else "no\n")
+
+
 def characters_of(number: int, seen: Sequence[Step]) -> int:
     """How many characters of a result can be read in what is seen."""
     return max((step.shown for step in seen if step.number == number), default=0)
@@ -302,7 +307,7 @@ class Worker:
         step, about = self.step, self.step.number or self.finished
         if yes and step.number is not None:
             step.left, step.number, self.script = (*step.left, step.number), None, []
-        first, *rest = pieces("yes\n" if yes else "no\n")
+        first, *rest = reply(yes)
         self.script = [Token(first, Part.ANSWER, about=about), *map(Token, rest), *self.script]
 
     def written(self) -> Step:
@@ -645,5 +650,5 @@ def _doubled(begun: Sequence[tuple[str, int]], name: str, number: int) -> bool:
 
 def _quizzed(yes: bool) -> list[Token]:
     """The question, and its answer."""
-    first, *rest = pieces("yes\n" if yes else "no\n")
+    first, *rest = reply(yes)
     return [*given(pieces(PROMPT)), Token(first, Part.ANSWER), *given(rest)]
