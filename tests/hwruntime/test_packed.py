@@ -38,9 +38,22 @@ def test_any_number_of_rows_gives_the_product(kind, size, bias):
     torch.testing.assert_close(layer(across), linear(across), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(300, 520), (33, 7)])
 @torch.no_grad()
-def test_the_weight_is_still_to_be_had():
-    linear = nn.Linear(300, 520)
+def test_a_product_in_bfloat16_is_as_near_as_torchs_own(size):
+    linear = nn.Linear(*size)
+    halved = nn.Linear(*size, dtype=torch.bfloat16)
+    halved.load_state_dict(linear.state_dict())
+    linear.load_state_dict(halved.state_dict())
+    for rows in (0, 1, 2, 4, 100):
+        x = torch.randn(rows, size[0], dtype=torch.bfloat16)
+        torch.testing.assert_close(Packed(halved)(x).float(), linear(x.float()), atol=0.02, rtol=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_the_weight_is_still_to_be_had(dtype):
+    linear = nn.Linear(300, 520, dtype=dtype)
     assert torch.equal(Packed(linear).weight, linear.weight)
 
 
@@ -58,8 +71,20 @@ def test_small_layers_and_other_dtypes_are_left_alone(monkeypatch):
     model = random_model(Family("llama").config())
     assert pack(model) == []
     monkeypatch.setattr(packed, "LARGE", 0)
-    assert pack(model.bfloat16()) == []
+    assert pack(model.half()) == []
     assert {type(layer) for layer in linears(model)} == {nn.Linear}
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_bfloat16_is_laid_out_where_the_cpu_has_instructions_for_it(quick, everything, monkeypatch):
+    """All but what the embedding shares, which torch's own product reads as quickly as one from the left."""
+    monkeypatch.setattr(packed, "quick_bfloat16", lambda: quick)
+    model = random_model(Family("llama").config(tie_word_embeddings=True)).bfloat16()
+    expected = plain_logits(model)
+    assert bool(pack(model)) == quick
+    assert {type(layer) for layer in linears(model)} == ({nn.Linear, Packed} if quick else {nn.Linear})
+    assert type(model.lm_head) is nn.Linear
+    torch.testing.assert_close(plain_logits(model), expected, atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize("name", ["qwen3", "gemma3_text", "longcat_flash"])
