@@ -38,20 +38,30 @@ class Rotary:
         angles = deltas.to(exact)[:, None] * self.frequencies.to(deltas.device, exact)
         return angles.cos().float(), angles.sin().float()
 
+    def spread(self, tables: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `turn` takes, of tables [n, pairs]: for each rotated dimension of a head cos, and sin with the sign with
+        which the other one of its pair counts, [n, 1, 2 * pairs]."""
+        cos, sin = tables
+        if self.interleaved:
+            return cos.repeat_interleave(2, -1)[:, None], torch.stack([-sin, sin], -1).flatten(-2)[:, None]
+        return torch.cat([cos, cos], -1)[:, None], torch.cat([-sin, sin], -1)[:, None]
+
+    def turn(self, x: Tensor, spread: tuple[Tensor, Tensor]) -> Tensor:
+        """Rotate `x` [.., n, heads, head dim] on by the positions of what is `spread`; in float32, whatever its dtype."""
+        cos, sin = spread
+        end = self.start + 2 * len(self.frequencies)
+        whole = self.start == 0 and end == x.shape[-1]
+        part = x if whole else x[..., self.start : end]
+        if self.interleaved:
+            others = part.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        else:
+            others = part.roll(len(self.frequencies), -1)
+        turned = (part * cos).addcmul_(others, sin).to(x.dtype)
+        return turned if whole else torch.cat([x[..., : self.start], turned, x[..., end:]], -1)
+
     def apply(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
         """Rotate `x` [n, heads, head dim] on by the tables' positions."""
-        cos, sin = (table[:, None] for table in tables)
-        end = self.start + 2 * len(self.frequencies)
-        first, second = self._pairs(x[..., self.start : end].float())
-        turned = (first * cos - second * sin, second * cos + first * sin)
-        middle = torch.stack(turned, -1).flatten(-2) if self.interleaved else torch.cat(turned, -1)
-        return torch.cat([x[..., : self.start], middle.to(x.dtype), x[..., end:]], -1)
-
-    def _pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.interleaved:
-            return x[..., 0::2], x[..., 1::2]
-        half = len(self.frequencies)
-        return x[..., :half], x[..., half:]
+        return self.turn(x, self.spread(tables))
 
 
 def turning(

@@ -79,19 +79,21 @@ def test_tables_are_made_once_a_pass(rng):
 
 
 def test_merge_is_one_softmax_over_all_parts():
-    scores, values = torch.randn(3, 2, 10), torch.randn(10, 2, 5)  # [tokens, heads, keys], [keys, heads, D]
+    scores, values = torch.randn(2, 3, 2, 10), torch.randn(2, 10, 5)  # [kv heads, tokens, shares, keys], [.., keys, D]
     parts = [slice(0, 4), slice(4, 5), slice(5, 10)]
-    outs = torch.cat([torch.einsum("thk,khd->thd", scores[..., p].softmax(-1), values[p]) for p in parts])
-    lses = torch.cat([scores[..., p].logsumexp(-1) for p in parts])
+    attended = "htsk,hkd->htsd"
+    outs = torch.cat([torch.einsum(attended, scores[..., p].softmax(-1), values[:, p]) for p in parts], 1)
+    lses = torch.cat([scores[..., p].logsumexp(-1) for p in parts], 1)
     partials = torch.arange(9).view(3, 3).T
-    torch.testing.assert_close(merge(outs, lses, partials), torch.einsum("thk,khd->thd", scores.softmax(-1), values))
-    sinks = torch.tensor([0.5, -1.0])
-    with_sinks = torch.cat([scores, sinks[:, None].expand(3, 2, 1)], -1).softmax(-1)[..., :-1]
-    torch.testing.assert_close(merge(outs, lses, partials, sinks), torch.einsum("thk,khd->thd", with_sinks, values))
+    torch.testing.assert_close(merge(outs, lses, partials), torch.einsum(attended, scores.softmax(-1), values))
+    sinks = torch.tensor([0.5, -1.0, 2.0, 0.0])
+    every = sinks.view(2, 1, 2, 1).expand(2, 3, 2, 1)
+    with_sinks = torch.cat([scores, every], -1).softmax(-1)[..., :-1]
+    torch.testing.assert_close(merge(outs, lses, partials, sinks), torch.einsum(attended, with_sinks, values))
 
 
 def test_merge_takes_parts_that_see_nothing():
-    outs, lses = torch.tensor([[[0.0]], [[3.0]]]), torch.tensor([[-torch.inf], [1.0]])
+    outs, lses = torch.tensor([[[[0.0]], [[3.0]]]]), torch.tensor([[[-torch.inf], [1.0]]])
     assert merge(outs, lses, torch.tensor([[0, 1]])).item() == 3.0
 
 

@@ -40,6 +40,12 @@ class Rotation(Protocol):
     def tables(self, deltas: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin for positions `deltas` [n], to be kept for a pass."""
 
+    def spread(self, tables: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """The tables as `turn` takes them."""
+
+    def turn(self, x: Tensor, spread: tuple[Tensor, Tensor]) -> Tensor:
+        """Rotate `x` [.., n, heads, head dim] on by the positions of what is `spread`."""
+
     def apply(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
         """Rotate `x` [n, heads, head dim] on by the tables' positions."""
 

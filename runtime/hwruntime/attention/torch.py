@@ -7,7 +7,7 @@ the GPU executors are tested against.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -36,8 +36,8 @@ class Group:
     """B stretches that are attended together, as if each had n queries and L keys.
 
     `start`: where its B * n gathered queries begin; `slots`: of its keys, a slice (no copy) for one stretch, else
-    [B * L]; `mask`: what is added to the scores, [B, 1, n, L] or None; `dead` [B * n]: queries that see no key at all,
-    None where there are none.
+    [B * L]; `mask`: what is added to the scores, [B, 1, n * shares, L], or [n, L] where `wide`, or None; `dead`
+    [B * n]: queries that see no key at all, None where there are none.
     """
 
     start: int
@@ -51,13 +51,19 @@ class Group:
     def gathered(self) -> slice:
         return slice(self.start, self.start + self.stretches * self.queries)
 
+    @property
+    def wide(self) -> bool:
+        """Whether heads that share keys are attended one by one."""
+        return self.queries >= WIDE and self.stretches == 1
+
 
 @dataclass(frozen=True)
 class Laid:
     """A pass on a device: G gathered queries in the order of `members`, the stretches of each group.
 
     `rows` [G]: the query token of each, `positions` [G] and `deltas` [G] as in the plan; what is padding repeats a
-    query. `partials` [T, parts]: the gathered queries that make up each token's output; G is none.
+    query. `partials` [T, parts]: the gathered queries that make up each token's output; G is none, and there is such
+    a one where they are not `even`.
     """
 
     members: Sequence[Sequence[Stretch]]
@@ -67,12 +73,18 @@ class Laid:
     positions: Tensor
     deltas: Tensor
     partials: Tensor
-    groups: dict[int | None, list[Group]] = field(default_factory=dict)  # by window
+    even: bool
+    groups: dict[tuple[int | None, int], list[Group]] = field(default_factory=dict)  # by window and shares
     tables: dict[Rotation, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 class TorchExecutor:
-    """`fused`: use torch's flash attention for the CPU where it can; it is faster than what is written out here."""
+    """`fused`: use torch's flash attention for the CPU where it can; it is faster than what is written out here.
+
+    A pass of a few tokens is made of hundreds of small calls, which cost more than what they compute: so what does not
+    depend on the layer is made once, and queries, outputs and lses stay in one layout, [kv heads, G, shares, D], where
+    `shares` are the query heads of a K/V head. A group is a slice of it.
+    """
 
     def __init__(self, pool: Pool, storage: Storage, fused: bool = True) -> None:
         self._pool = pool
@@ -96,41 +108,35 @@ class TorchExecutor:
         laid = self._laid or self._lay_out(q.device)
         self._storage.write(layer.index, laid.slots, k.transpose(0, 1), v.transpose(0, 1))
         keys, values = self._storage.layer(layer.index)
-        gathered = self._rotate(laid, layer.rotation, q[laid.rows])
-        count = len(laid.rows)
-        outs = torch.zeros(count + 1, q.shape[1], v.shape[-1], device=q.device)  # the last one is no query's
-        lses = torch.full((count + 1, q.shape[1]), -math.inf, device=q.device)
-        for group in self._groups(laid, layer.window):
-            queries = gathered[group.gathered].view(group.stretches, group.queries, *q.shape[1:])
-            out, lse = self._attend_group(layer, group, queries, keys, values)
-            outs[group.gathered] = out.flatten(0, 1)
-            lses[group.gathered] = lse.flatten(0, 1)
-            if group.dead is not None:
-                lses[group.gathered].masked_fill_(group.dead[:, None], -math.inf)
-        return merge(outs, lses, laid.partials, layer.sinks).to(v.dtype)
+        shares = q.shape[1] // len(keys)
+        split = q.view(len(q), len(keys), shares, -1).transpose(0, 1)
+        gathered = self._rotate(laid, layer.rotation, split.index_select(1, laid.rows))
+        parts = [
+            self._attend_group(layer, group, gathered[:, group.gathered], keys, values)
+            for group in self._groups(laid, layer.window, shares)
+        ]
+        outs, lses = [out for out, _ in parts], [lse for _, lse in parts]
+        if not laid.even:  # what is no query's part
+            outs.append(outs[0].new_zeros(len(keys), 1, shares, v.shape[-1]))
+            lses.append(lses[0].new_full((len(keys), 1, shares), -math.inf))
+        merged = merge(torch.cat(outs, 1), torch.cat(lses, 1), laid.partials, layer.sinks)
+        return merged.transpose(0, 1).reshape(len(q), q.shape[1], -1).to(v.dtype)
 
     def _attend_group(
         self, layer: Layer, group: Group, q: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """q [B, n, heads, D]; out [B, n, heads, Dv] and natural lse [B, n, heads]."""
+        """q [kv heads, B * n, shares, D]; out [kv heads, B * n, shares, Dv] and natural lse [kv heads, B * n, shares]."""
         k, v = (self._read(x, group, q.dtype) for x in (keys, values))  # [B, kv heads, L, D]
-        shares = q.shape[2] // len(keys)  # query heads for each K/V head
-        split = q.view(*q.shape[:2], len(keys), shares, -1)  # [B, n, kv heads, shares, D]
-        mask = group.mask
-        if group.queries >= WIDE and group.stretches == 1:
-            wide = split[0].permute(1, 2, 0, 3)  # [kv heads, shares, n, D]
+        shares = q.shape[2]
+        if group.wide:
             k, v = (x[0][:, None].expand(-1, shares, -1, -1) for x in (k, v))
-            out, lse = self._softmax(layer, wide, k, v, mask)
-            return out.permute(2, 0, 1, 3).flatten(1, 2)[None], lse.permute(2, 0, 1).flatten(1, 2)[None]
-        packed = split.transpose(1, 2).flatten(2, 3)  # [B, kv heads, n * shares, D]
-        if mask is not None and shares > 1:
-            mask = mask.repeat_interleave(shares, 2)
-        out, lse = self._softmax(layer, packed, k, v, mask)
-        apart = (*lse.shape[:2], group.queries, shares)
-        return (
-            out.reshape(*apart, -1).transpose(1, 2).flatten(2, 3),
-            lse.reshape(apart).transpose(1, 2).flatten(2, 3),
-        )
+            out, lse = self._softmax(layer, q.transpose(1, 2), k, v, group.mask)  # [kv heads, shares, n, ..]
+            out, lse = out.transpose(1, 2), lse.transpose(1, 2)
+        else:
+            packed = q.view(len(q), group.stretches, group.queries * shares, -1).transpose(0, 1)
+            out, lse = self._softmax(layer, packed, k, v, group.mask)
+            out, lse = out.transpose(0, 1).reshape(*q.shape[:3], -1), lse.transpose(0, 1).reshape(q.shape[:3])
+        return out, lse if group.dead is None else lse.masked_fill(group.dead[:, None], -math.inf)
 
     def _read(self, stored: Tensor, group: Group, dtype: torch.dtype) -> Tensor:
         """A group's keys or values, [B, kv heads, L, D]."""
@@ -159,11 +165,12 @@ class TorchExecutor:
         return out, (top + total.log()).squeeze(-1)
 
     def _rotate(self, laid: Laid, rotation: Rotation | None, q: Tensor) -> Tensor:
+        """q [kv heads, G, shares, D], rotated on for the blocks that they are gathered for."""
         if rotation is None or not any(self._plan.deltas):
             return q
         if rotation not in laid.tables:
-            laid.tables[rotation] = rotation.tables(laid.deltas)
-        return rotation.apply(q, laid.tables[rotation])
+            laid.tables[rotation] = rotation.spread(rotation.tables(laid.deltas))
+        return rotation.turn(q, laid.tables[rotation])
 
     # --- Once a pass ---
 
@@ -180,7 +187,7 @@ class TorchExecutor:
                 for place, g in enumerate(queries, len(gathered)):
                     partials[plan.rows[g]].append(place)
                 gathered += [*queries, *[queries[0]] * (width - len(queries))]
-        most = max(map(len, partials))
+        most, least = max(map(len, partials)), min(map(len, partials))
         self._laid = Laid(
             members=members,
             widths=widths,
@@ -189,23 +196,26 @@ class TorchExecutor:
             positions=torch.tensor([plan.positions[g] for g in gathered], device=device),
             deltas=torch.tensor([plan.deltas[g] for g in gathered], device=device),
             partials=torch.tensor([p + [len(gathered)] * (most - len(p)) for p in partials], device=device),
+            even=most == least,
         )
         return self._laid
 
-    def _groups(self, laid: Laid, window: int | None) -> list[Group]:
+    def _groups(self, laid: Laid, window: int | None, shares: int) -> list[Group]:
         """The groups for layers of a window, which is none where all views fit in it."""
         if window is not None and window > max(self._plan.positions):
             window = None
-        if window not in laid.groups:
+        if (window, shares) not in laid.groups:
             start, made = 0, []
             for members, width in zip(laid.members, laid.widths, strict=True):
                 positions = laid.positions[start : start + len(members) * width].view(len(members), width)
-                made.append(self._group(start, members, positions, window))
+                made.append(self._group(start, members, positions, window, shares))
                 start += positions.numel()
-            laid.groups[window] = made
-        return laid.groups[window]
+            laid.groups[window, shares] = made
+        return laid.groups[window, shares]
 
-    def _group(self, start: int, members: Sequence[Stretch], positions: Tensor, window: int | None) -> Group:
+    def _group(
+        self, start: int, members: Sequence[Stretch], positions: Tensor, window: int | None, shares: int
+    ) -> Group:
         nearest, farthest = int(positions.min()), int(positions.max())
         if len(members) == 1 and window is not None:
             members = [within(members[0], nearest - window + 1)]
@@ -222,7 +232,8 @@ class TorchExecutor:
         hidden = self._hidden(members, positions, window)
         dead = hidden.all(-1).flatten()
         mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill(hidden, -math.inf)[:, None]
-        return Group(start, len(members), positions.shape[1], where, mask, dead if dead.any() else None)
+        group = Group(start, len(members), positions.shape[1], where, mask, dead if dead.any() else None)
+        return group if group.wide else replace(group, mask=mask.repeat_interleave(shares, 2))
 
     def _hidden(self, members: Sequence[Stretch], positions: Tensor, window: int | None) -> Tensor:
         """Which keys of a group which query may not see, [B, n, L]."""
@@ -283,12 +294,15 @@ def queries_of(plan: Plan, request: int) -> range:
 
 
 def merge(outs: Tensor, lses: Tensor, partials: Tensor, sinks: Tensor | None = None) -> Tensor:
-    """Merge partial results by log-sum-exp: outs [G, heads, D] and natural lses [G, heads], of which `partials` [T, n]
-    make up each token's, to [T, heads, D]. Each token has a finite one: its own key's.
+    """Merge partial results by log-sum-exp: outs [kv heads, G, shares, D] and natural lses [kv heads, G, shares], of
+    which `partials` [T, n] make up each token's, to [kv heads, T, shares, D]. Each token has a finite one: its own
+    key's.
 
     `sinks` [heads]: logits that take their share of the softmax and have no value; once, as a sink is no block's.
     """
-    parts = lses[partials]
-    lse = parts.logsumexp(1)
-    weights = torch.exp(parts - (lse if sinks is None else torch.logaddexp(lse, sinks.float()))[:, None])
-    return (outs[partials] * weights[..., None]).sum(1)
+    parts = lses[:, partials]  # [kv heads, T, n, shares]
+    if sinks is not None:
+        sink = sinks.to(parts.dtype).view(len(lses), 1, 1, -1).expand(-1, len(partials), -1, -1)
+        parts = torch.cat([parts, sink], 2)
+    weights = parts.softmax(2)[:, :, : partials.shape[1]]
+    return (outs[:, partials] * weights[..., None]).sum(2)
