@@ -47,13 +47,13 @@ class Rotary:
         return torch.cat([cos, cos], -1)[:, None], torch.cat([-sin, sin], -1)[:, None]
 
     def turn(self, x: Tensor, spread: tuple[Tensor, Tensor]) -> Tensor:
-        """Rotate `x` [.., n, heads, head dim] on by the positions of what is `spread`; in float32, whatever its dtype."""
+        """Rotate `x` [.., n, heads, head dim] on by the positions of what is `spread`. In float32, then rounded."""
         cos, sin = spread
         end = self.start + 2 * len(self.frequencies)
         whole = self.start == 0 and end == x.shape[-1]
         part = x if whole else x[..., self.start : end]
         if self.interleaved:
-            others = part.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+            others = part.view(*part.shape[:-1], -1, 2).flip(-1).flatten(-2)
         else:
             others = part.roll(len(self.frequencies), -1)
         turned = (part * cos).addcmul_(others, sin).to(x.dtype)

@@ -125,7 +125,8 @@ class TorchExecutor:
     def _attend_group(
         self, layer: Layer, group: Group, q: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """q [kv heads, B * n, shares, D]; out [kv heads, B * n, shares, Dv] and natural lse [kv heads, B * n, shares]."""
+        """q [kv heads, B * n, shares, D]; out of the same shape but for its last dimension, Dv, and natural lse
+        [kv heads, B * n, shares]."""
         k, v = (self._read(x, group, q.dtype) for x in (keys, values))  # [B, kv heads, L, D]
         shares = q.shape[2]
         if group.wide:

@@ -1,7 +1,7 @@
 """What a machine allows: a pass reads all weights and all K/V that are stored, and cannot be quicker than that."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,22 +42,36 @@ def linears(model: PreTrainedModel) -> Iterator[nn.Linear | Quantized | Packed |
 
 
 class Linears:
-    """The linear layers of a model, one after the other, and nothing else."""
+    """What the linear layers of a model take by themselves in plain torch: one `F.linear` for each, of a weight of its
+    size in the model's dtype, however the model's own are stored.
+
+    The weights are taken one after another from a store of random numbers that no processor's caches hold.
+    """
 
     def __init__(self, model: PreTrainedModel, rows: int) -> None:
         self._device = model.device
-        self._layers = list(linears(model))
-        widths = {layer.in_features for layer in self._layers}
-        self._inputs = {n: torch.randn(rows, n, device=model.device, dtype=model.dtype) for n in widths}
+        sizes = [(layer.out_features, layer.in_features) for layer in linears(model)]
+        store = torch.randn(max(COPIED // model.dtype.itemsize, *(n * k for n, k in sizes)), device=model.device)
+        self._store = store.to(model.dtype)
+        inputs = {k: torch.randn(rows, k, device=model.device, dtype=model.dtype) for _, k in sizes}
+        self._products = [(inputs[k], weight) for (_, k), weight in zip(sizes, self._weights(sizes), strict=True)]
 
     @torch.no_grad()
     def step(self) -> float:
-        """ms of a pass: as many rows as a pass has workers through each layer."""
+        """ms of a pass: as many rows as a pass has workers by each weight."""
         return elapsed_ms(self._run, self._device)
 
     def _run(self) -> None:
-        for layer in self._layers:
-            layer(self._inputs[layer.in_features])
+        for x, weight in self._products:
+            nn.functional.linear(x, weight)
+
+    def _weights(self, sizes: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        start = 0
+        for n, k in sizes:
+            if start + n * k > len(self._store):
+                start = 0
+            yield self._store[start : start + n * k].view(n, k)
+            start += n * k
 
 
 def weight_bytes(model: PreTrainedModel) -> int:

@@ -34,8 +34,8 @@ class Timing:
 class Cell:
     """What was measured for so many workers behind an opening of `context` tokens.
 
-    `stored`: tokens in the cache half-way through; `linears`: the linear layers alone, with as many rows; `limit_ms`:
-    what reading weights and stored K/V once takes at the bandwidth of a copy; `others`: by baseline.
+    `stored`: tokens in the cache half-way through; `linears`: the linear layers alone in plain torch, with as many
+    rows; `limit_ms`: what reading weights and stored K/V once takes at the bandwidth of a copy; `others`: by baseline.
     """
 
     dtype: str

@@ -1,6 +1,8 @@
 """What a machine allows."""
 
+import pytest
 import torch
+from torch import Tensor
 
 from hwruntime.attention import Heads, Layer
 from hwruntime.bench.limits import Linears, bandwidth, linears, token_bytes, weight_bytes
@@ -27,13 +29,22 @@ def test_a_token_has_keys_and_values_in_every_layer():
     assert token_bytes(layers, 2) == 3 * 2 * (16 + 12) * 2
 
 
-def test_the_linear_layers_are_run_with_a_row_for_each_worker():
+@pytest.mark.parametrize("copied", [2**10, 2**22])
+def test_the_linear_layers_are_plain_ones_of_their_sizes_with_a_row_for_each_worker(copied, monkeypatch):
+    """However large the store of weights is."""
+    monkeypatch.setattr("hwruntime.bench.limits.COPIED", copied)
     model = random_model(SHAPES["small"].config(), CPU, torch.float32)
-    rows = []
-    for layer in linears(model):
-        layer.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
-    assert Linears(model, 3).step() > 0
-    assert rows == [3] * (2 * 7 + 1)
+    made = []
+
+    def linear(x: Tensor, weight: Tensor) -> None:
+        made.append((tuple(x.shape), tuple(weight.shape)))
+
+    alone = Linears(model, 3)
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    assert alone.step() > 0
+    sizes = [(layer.out_features, layer.in_features) for layer in linears(model)]
+    assert len(sizes) == 2 * 7 + 1
+    assert made == [((3, k), (n, k)) for n, k in sizes]
 
 
 def test_bandwidth_is_bytes_a_second(monkeypatch):
