@@ -96,8 +96,8 @@ def test_one_that_needs_a_result_asks_for_it_until_it_is_being_written():
     manner = generator.Manner(begins=(1, 2))
     *_, last = generator.simulate(random.Random(0), asked, 2, manner)
     one, two = last.done
-    assert text(one).endswith("1) 11+11: 1+1=2, 1+1=2, #1=22")
-    assert re.fullmatch(r"\nBob: 2\) #1\+10: (#1\? )+#1=22, 2\+0=2, 2\+1=3, #2=32", text(two))
+    assert text(one).endswith("1) 11+11: 1+1=2, 1+1=2 (#1=22)")
+    assert re.fullmatch(r"\nBob: 2\) #1\+10: (#1\? )+#1=22, 2\+0=2, 2\+1=3 \(#2=32\)", text(two))
 
 
 def ask(asked: generator.List, numbers: tuple[int, ...], who: int, done: tuple[generator.Step, ...] = ()) -> str:
@@ -116,9 +116,9 @@ def ask(asked: generator.List, numbers: tuple[int, ...], who: int, done: tuple[g
 
 def test_the_answer_to_the_sync_prompt_is_true_and_is_followed():
     asked = generator.List.of(["47+38", "86-29", "sort 5291"])
-    assert ask(asked, (1, 1), who=1) == "yes\n2) 86-29: 16-9=7, 8-2-1=5, #2=57."
-    assert ask(asked, (1, 1), who=0) == "yes\n2) 86-29: 16-9=7, 8-2-1=5, #2=57."
-    assert ask(asked, (1, 2), who=1) == "no\n16-9=7, 8-2-1=5, #2=57."
+    assert ask(asked, (1, 1), who=1) == "yes\n2) 86-29: 16-9=7, 8-2-1=5 (#2=57)."
+    assert ask(asked, (1, 1), who=0) == "yes\n2) 86-29: 16-9=7, 8-2-1=5 (#2=57)."
+    assert ask(asked, (1, 2), who=1) == "no\n16-9=7, 8-2-1=5 (#2=57)."
     finished = generator.Step(0, number=2, choosing=False)
     assert ask(asked, (1, 2), who=1, done=(finished,)).startswith("yes\n3) ")
 
@@ -262,4 +262,10 @@ def test_the_stages_of_the_training_share_its_tokens(tmp_path):
     progress.advance(int(parts[0].tokens), 0)
     assert progress.problems == MOST
     assert progress.done == pytest.approx(1, abs=0.01)
+    assert progress.scale == 1  # the rate falls in the second stage alone
+    progress = Progress(parts[1])
+    assert progress.problems == MOST
+    progress.advance(int(parts[1].tokens / 2), 0)
+    assert progress.scale == pytest.approx(0.5, abs=0.01)
+    progress.advance(int(parts[1].tokens / 2), 0)
     assert progress.scale == pytest.approx(0, abs=0.02)

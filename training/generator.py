@@ -33,7 +33,7 @@ WORDS = (
     *NAMES,
     TAKEN,
     *("Quick check: ", "am I doing redundant work? ", "(yes/no): "),
-    *("reverse ", "sort ", "largest ", "smallest ", "count ", " in "),
+    *("reverse ", "sort ", "largest ", "smallest ", "count ", " in ", " ("),
     *(f"#{number}" for number in range(1, MOST + 1)),
     *(") ", ": ", ", ", "? "),
 )
@@ -89,8 +89,8 @@ def work(problem: str) -> str:
 
 
 def stated(text: str) -> list[tuple[str, str]]:
-    """The results that a finished step states for good: (number, result) of the `#1=85` at its end."""
-    return re.findall(r"#(\d)=([^,.\s]+)\.?$", text)
+    """The results that a finished step states for good: (number, result) of the `(#1=85)` at its end."""
+    return re.findall(r"\(#(\d)=([^\s)]+)\)\.?$", text)
 
 
 # --- an ideal run ---------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class Token:
 
     text: str
     part: Part = Part.PLAIN
-    shows: int | None = None  # it is a character of the result of this problem, at the end of the step
+    shows: int | None = None  # it is a character of the result of this problem, at the step's end, or what closes it
     needs: int | None = None  # comes only when the result of this problem is there; until then `? #n` comes instead
     about: int | None = None  # it answers whether work on this problem is redundant
 
@@ -153,7 +153,7 @@ class Step:
 
     @property
     def shown(self) -> int:
-        """How many characters of its result are there."""
+        """How many characters of its result are there, and what closes it."""
         return sum(token.shows == self.number for token in self.tokens[-8:]) if self.number else 0
 
     def copy(self) -> Step:
@@ -222,7 +222,7 @@ def reply(yes: bool) -> list[str]:
 
 
 def characters_of(number: int, seen: Sequence[Step]) -> int:
-    """How many characters of a result can be read in what is seen."""
+    """How many characters of a result can be read in what is seen; what closes it counts, too."""
     return max((step.shown for step in seen if step.number == number), default=0)
 
 
@@ -266,9 +266,10 @@ def solving(asked: List, number: int) -> list[Token]:
     tokens = [Token(str(number), Part.CHOICE), *plain(f") {asked.problems[number - 1]}: ")]
     if used is not None:
         tokens += [Token(f"#{used}"), Token("=", Part.LOOK, needs=used)]
-        tokens += [*(Token(character, Part.COPY, needs=used) for character in asked.results[used - 1]), *plain(", ")]
-    tokens += plain(f"{work(asked.filled(number))}, #{number}=")
-    return [*tokens, *(Token(character, shows=number) for character in result), *plain(END)]
+        copied = (*asked.results[used - 1], ", ")  # that nothing more is to be copied must be read, too
+        tokens += [Token(piece, Part.COPY, needs=used) for piece in copied]
+    tokens += plain(f"{work(asked.filled(number))} (#{number}=")
+    return [*tokens, *(Token(piece, shows=number) for piece in (*result, ")")), *plain(END)]
 
 
 @dataclass
@@ -512,7 +513,7 @@ def _weight(
         ]
         return WRITTEN * all(yes == (token.text == "y") for yes in there)
     if token.needs is not None:
-        whole = characters_of(token.needs, before) == len(asked.results[token.needs - 1])
+        whole = characters_of(token.needs, before) > len(asked.results[token.needs - 1])
         return float(whole and token.text != "? ")
     return float(token.part is Part.PLAIN)
 

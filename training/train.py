@@ -38,14 +38,14 @@ class Stage:
     tokens: int
     mix: Mix
     warm_up: float = 0.01  # by here the rate is the full one
-    curriculum: float = 0.3  # by here the texts have as many problems as they may
-    decay: float = 0.5  # the rate falls to nothing over this last share
+    curriculum: float = 0.0  # by here the texts have as many problems as they may
+    decay: float = 0.0  # the rate falls to nothing over this last share
 
 
-# What the first part leaves to be learned are the questions, and where long lists end.
+# In the second part there is more of where long lists end, and of questions where a step begins.
 STAGES = (
-    Stage(42_750_000, Mix()),
-    Stage(12_000_000, Mix(ends=4.0, starts=(0.4, 0.8), drills=0.5), curriculum=0.0, decay=1.0),
+    Stage(36_000_000, Mix(drills=0.3), curriculum=0.3),
+    Stage(24_000_000, Mix(ends=4.0, starts=(0.4, 0.8), drills=0.3), decay=1.0),
 )
 
 
@@ -109,7 +109,8 @@ class Progress:
     def scale(self) -> float:
         """The share of the full rate to use now: up quickly, then level, then down to nothing."""
         stage = self.part.stage
-        return max(0.0, min(1.0, self.done / stage.warm_up, (1 - self.done) / stage.decay))
+        left = (1 - self.done) / stage.decay if stage.decay else 1.0
+        return max(0.0, min(1.0, self.done / stage.warm_up, left))
 
     def __str__(self) -> str:
         minutes = self.minutes()
@@ -141,12 +142,12 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_model() -> LlamaForCausalLM:
-    """A Llama of 0.8 million parameters."""
+    """A Llama of 1.0 million parameters."""
     config = LlamaConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=128,
         intermediate_size=384,
-        num_hidden_layers=4,
+        num_hidden_layers=5,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,

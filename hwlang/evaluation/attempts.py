@@ -1,6 +1,6 @@
 """What the workers of a run did, read from its events: attempts at problems, and answers to questions.
 
-    Bob: 2) reverse tapso: o, s, p, a, t, #2=ospat.
+    Bob: 2) reverse tapso: o, s, p, a, t (#2=ospat).
 
 is an attempt of Bob's at problem 2: it begins with the pass in which `2` was sampled, ends with the pass in which `.`
 was, and states the result `ospat`, as `2) reverse tapso: ospat.` does. Passes are those of the events: what is written
@@ -17,7 +17,7 @@ from typing import Literal
 from hwruntime.result import Event
 
 CLAIM = re.compile(r"(?<!\S)(\d+)\) ")  # takes a problem
-RESULT = re.compile(r"(?:#(\d+)=|[:,] (?!#\d+=))([^\s,.]+)\.?$")  # states its result, at the end of a step
+RESULT = re.compile(r"(?:#(\d+)=|[:,] (?!#\d+=))([^\s,.()]+)\)?\.?$")  # states its result, at the end of a step
 QUESTION = re.compile(r"\(yes/no\):\s*$")  # the end of what a worker is asked
 REPLY = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
 SHORTEST = len("yes\n")  # characters in which a reply must have begun

@@ -1,5 +1,7 @@
 """Attempts and checks, read from events that are written by hand."""
 
+import pytest
+
 from hwlang.evaluation.attempts import Attempt, Check, work_of
 from hwruntime.result import Event
 from tests.hwlang.evaluation.script import ASKED, handed, stepped, written
@@ -17,6 +19,12 @@ def test_what_begin_hands_over_is_taken_from_the_start():
     events = [*handed("Bob", 0, "\nBob: 2) 8-3: "), *stepped("Bob", 1, "5, #2=5.")]
     events[-1] = Event("step", events[-1].at, "Bob", "2) 8-3: 5, #2=5")
     assert work_of(events, BOTH).attempts == (Attempt("Bob", 2, taken=0, left=8, result="5", tokens=8),)
+
+
+@pytest.mark.parametrize("step", ["1) 47+38: 8+3+1=12 (#1=85).", "1) 47+38: 85, #1=85.", "1) 47+38: 85."])
+def test_a_result_may_stand_in_brackets_or_by_itself(step):
+    [attempt] = work_of(stepped("Alice", 1, step), BOTH).attempts
+    assert attempt.result == "85"
 
 
 def test_a_step_that_states_another_problem_has_no_result():
