@@ -47,9 +47,10 @@ class Quantized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] to [..., out], in the dtype of x."""
-        rows = x.reshape(-1, self.in_features)
-        out = self.product(rows)
-        return (out if self.bias is None else out + self.bias).view(*x.shape[:-1], -1)
+        out = self.product(x.reshape(-1, self.in_features))
+        if self.bias is not None:
+            out += self.bias
+        return out.view(*x.shape[:-1], -1)
 
     def product(self, rows: Tensor) -> Tensor:
         """rows [n, in] by the weights: [n, out]."""

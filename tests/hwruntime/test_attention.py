@@ -84,17 +84,21 @@ def test_merge_is_one_softmax_over_all_parts():
     attended = "htsk,hkd->htsd"
     outs = torch.cat([torch.einsum(attended, scores[..., p].softmax(-1), values[:, p]) for p in parts], 1)
     lses = torch.cat([scores[..., p].logsumexp(-1) for p in parts], 1)
-    partials = torch.arange(9).view(3, 3).T
-    torch.testing.assert_close(merge(outs, lses, partials), torch.einsum(attended, scores.softmax(-1), values))
+    partials = torch.arange(9).view(3, 3)
+    expected = torch.einsum(attended, scores.softmax(-1), values)
+    torch.testing.assert_close(merge(outs, lses, None, 3), expected)
+    torch.testing.assert_close(merge(outs, lses, partials, 3), expected)
+    torch.testing.assert_close(merge(outs, lses, partials.flip(0), 3), expected)
     sinks = torch.tensor([0.5, -1.0, 2.0, 0.0])
     every = sinks.view(2, 1, 2, 1).expand(2, 3, 2, 1)
     with_sinks = torch.cat([scores, every], -1).softmax(-1)[..., :-1]
-    torch.testing.assert_close(merge(outs, lses, partials, sinks), torch.einsum(attended, with_sinks, values))
+    for way in (partials, None):
+        torch.testing.assert_close(merge(outs, lses, way, 3, sinks), torch.einsum(attended, with_sinks, values))
 
 
 def test_merge_takes_parts_that_see_nothing():
     outs, lses = torch.tensor([[[[0.0]], [[3.0]]]]), torch.tensor([[[-torch.inf], [1.0]]])
-    assert merge(outs, lses, torch.tensor([[0, 1]])).item() == 3.0
+    assert merge(outs, lses, torch.tensor([[0], [1]]), 1).item() == 3.0
 
 
 @pytest.mark.parametrize("pages", [[3, 4, 5], [3, 9, 5], [5, 4, 3]])

@@ -62,8 +62,8 @@ class Laid:
     """A pass on a device: G gathered queries in the order of `members`, the stretches of each group.
 
     `rows` [G]: the query token of each, `positions` [G] and `deltas` [G] as in the plan; what is padding repeats a
-    query. `partials` [T, parts]: the gathered queries that make up each token's output; G is none, and there is such
-    a one where they are not `even`.
+    query. `partials` [parts, T]: the gathered queries that make up each token's output; G is none, and there is such
+    a one where they are not `even`. None where they are every T-th one, so that nothing need be looked up.
     """
 
     members: Sequence[Sequence[Stretch]]
@@ -72,7 +72,7 @@ class Laid:
     rows: Tensor
     positions: Tensor
     deltas: Tensor
-    partials: Tensor
+    partials: Tensor | None
     even: bool
     groups: dict[tuple[int | None, int], list[Group]] = field(default_factory=dict)  # by window and shares
     tables: dict[Rotation, tuple[Tensor, Tensor]] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class TorchExecutor:
         if not laid.even:  # what is no query's part
             outs.append(outs[0].new_zeros(len(keys), 1, shares, v.shape[-1]))
             lses.append(lses[0].new_full((len(keys), 1, shares), -math.inf))
-        merged = merge(torch.cat(outs, 1), torch.cat(lses, 1), laid.partials, layer.sinks)
+        merged = merge(torch.cat(outs, 1), torch.cat(lses, 1), laid.partials, len(q), layer.sinks)
         return merged.transpose(0, 1).reshape(len(q), q.shape[1], -1).to(v.dtype)
 
     def _attend_group(
@@ -189,6 +189,8 @@ class TorchExecutor:
                     partials[plan.rows[g]].append(place)
                 gathered += [*queries, *[queries[0]] * (width - len(queries))]
         most, least = max(map(len, partials)), min(map(len, partials))
+        regular = partials == [[*range(t, len(gathered), len(partials))] for t in range(len(partials))]
+        padded = [places + [len(gathered)] * (most - len(places)) for places in partials]
         self._laid = Laid(
             members=members,
             widths=widths,
@@ -196,7 +198,7 @@ class TorchExecutor:
             rows=torch.tensor([plan.rows[g] for g in gathered], device=device),
             positions=torch.tensor([plan.positions[g] for g in gathered], device=device),
             deltas=torch.tensor([plan.deltas[g] for g in gathered], device=device),
-            partials=torch.tensor([p + [len(gathered)] * (most - len(p)) for p in partials], device=device),
+            partials=None if regular else torch.tensor(padded, device=device).T.contiguous(),
             even=most == least,
         )
         return self._laid
@@ -294,16 +296,19 @@ def queries_of(plan: Plan, request: int) -> range:
     return range(plan.qo_indptr[request], plan.qo_indptr[request + 1])
 
 
-def merge(outs: Tensor, lses: Tensor, partials: Tensor, sinks: Tensor | None = None) -> Tensor:
+def merge(outs: Tensor, lses: Tensor, partials: Tensor | None, tokens: int, sinks: Tensor | None = None) -> Tensor:
     """Merge partial results by log-sum-exp: outs [kv heads, G, shares, D] and natural lses [kv heads, G, shares], of
-    which `partials` [T, n] make up each token's, to [kv heads, T, shares, D]. Each token has a finite one: its own
-    key's.
+    which `partials` [n, T] make up the output of each of T `tokens` (None: every T-th one), to [kv heads, T, shares,
+    D]. Each token has a finite one: its own key's.
 
     `sinks` [heads]: logits that take their share of the softmax and have no value; once, as a sink is no block's.
     """
-    parts = lses[:, partials]  # [kv heads, T, n, shares]
+    if partials is None:
+        parts, outs = (x.unflatten(1, (-1, tokens)) for x in (lses, outs))
+    else:
+        parts, outs = lses[:, partials], outs[:, partials]  # [kv heads, n, T, shares]
     if sinks is not None:
-        sink = sinks.to(parts.dtype).view(len(lses), 1, 1, -1).expand(-1, len(partials), -1, -1)
-        parts = torch.cat([parts, sink], 2)
-    weights = parts.softmax(2)[:, :, : partials.shape[1]]
-    return (outs[:, partials] * weights[..., None]).sum(2)
+        sink = sinks.to(parts.dtype).view(len(lses), 1, 1, -1).expand(-1, -1, tokens, -1)
+        parts = torch.cat([parts, sink], 1)
+    weights = parts.softmax(1)[:, : outs.shape[1]]
+    return (outs * weights[..., None]).sum(1)
