@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -306,9 +305,9 @@ class Engine(Coroutines):
         sync_interval: int | None = None,
         api_key: str | None = None,
     ) -> None:
-        # Threads that wait for one another busily stall for many times a pass where other processes use the cores.
-        # OpenMP reads this once, when torch is imported: a program that has imported torch already sets it itself.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from hwruntime.threads import wait_briefly
+
+        wait_briefly()
         loading: Loading = {
             "attention": attention,
             "device": device,

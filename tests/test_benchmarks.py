@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py on a CPU, with a tiny model: all of it but the GPU's clock. Its times say nothing here."""
+"""The benchmarks, on tiny models: all of them but the clock. Their times say nothing here."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu, performance
+from benchmarks import cpu, gpu, performance
 
 ROOT = Path(__file__).parents[1]
 
@@ -216,3 +216,39 @@ def test_batches():
     assert re.fullmatch(
         r"3 runs: [\d.]+ s one after another, [\d.]+ s side by side, [\d.]+ times faster\n", done.stdout
     )
+
+
+# --- benchmarks/cpu.py ---
+
+
+def measured(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "benchmarks" / "cpu.py"), "--shape", "small", "--rounds", "1", *options]
+    return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+
+
+def test_each_part_of_what_is_measured_on_a_cpu():
+    done = measured("--text", "300", "--contexts", "64,128,256")
+    assert done.returncode == 0, done.stderr
+    number = r"-?[\d.,]+"
+    line = f"({number}, )+{number} ms, {number} ms and {number} ms for every 1,000 tokens, off by {number}% at most"
+    expected = [
+        f"prefill: 300 tokens in chunks of 256: {number} ms .{number} tokens/s., "
+        f"plain transformers {number} ms: {number} times as long",
+        f"growth: 1 worker {line}; 4 workers {line}",
+        f"memory: {number} MB at the end: .* {number} more; {number} when loaded, {number} at most",
+        f"outside: 4 workers: {number} ms of a pass of {number} ms",
+        f"start: {number} s from the shell to the end of a run of one pass .{number}.",
+    ]
+    for wanted, printed in zip(expected, done.stdout.splitlines(), strict=True):
+        assert re.fullmatch(wanted, printed), printed
+
+
+def test_growth_that_is_a_line_is_off_by_nothing():
+    told = cpu.fitted(4, [1000, 2000, 4000], [12.0, 13.0, 15.0])
+    assert told == "4 workers 12, 13, 15 ms, 11.0 ms and 1.00 ms for every 1,000 tokens, off by 0.0% at most"
+    assert cpu.fitted(1, [1000, 2000, 3000], [10.0, 13.0, 10.0]).endswith("off by 15.4% at most")
+
+
+def test_a_part_that_does_not_exist():
+    done = measured("speed")
+    assert (done.returncode, "there is no part `speed`" in done.stderr) == (2, True)

@@ -62,6 +62,9 @@ def run(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> None:
     """Rows are told as they come; files are written at the end."""
+    from hwruntime.threads import wait_briefly
+
+    wait_briefly()
     from hwruntime.bench import report
     from hwruntime.bench.measure import Settings, as_json
 

@@ -304,7 +304,7 @@ def merge(outs: Tensor, lses: Tensor, partials: Tensor | None, tokens: int, sink
     `sinks` [heads]: logits that take their share of the softmax and have no value; once, as a sink is no block's.
     """
     if partials is None:
-        parts, outs = (x.unflatten(1, (-1, tokens)) for x in (lses, outs))
+        parts, outs = (x.view(len(x), -1, tokens, *x.shape[2:]) for x in (lses, outs))
     else:
         parts, outs = lses[:, partials], outs[:, partials]  # [kv heads, n, T, shares]
     if sinks is not None:

@@ -1,0 +1,16 @@
+"""How torch's threads wait for one another on a CPU. OpenMP reads this once, when torch is imported: nothing else is
+imported here."""
+
+import os
+
+# Turns of a loop, some tens of microseconds: about as long as it takes until the next product of a pass begins. Threads
+# that sleep at once are woken hundreds of times a pass, which takes half as long again; threads that turn without end
+# stall a pass twenty times over where other processes use the cores (docs/performance.md has the figures).
+SPINS = "3000"
+
+
+def wait_briefly() -> None:
+    """Let threads wait busily for a moment, then sleep; unless the user has said otherwise. To be called before torch
+    is imported: afterwards it changes nothing."""
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT=SPINS)
