@@ -58,12 +58,18 @@ class Settings:
     seed: int = 1
     tokens: int | None = None  # of all stages; None for theirs, else each has its part of it, as of the minutes
     minutes: float = float("inf")
-    processes: int = 2  # of one thread each, which share every batch
+    device: str = "cpu"
+    processes: int = 2  # on a CPU: of one thread each, which share every batch
     batch_tokens: int = 3072
     matrix_rate: float = 0.01
     rate: float = 4e-3
     log_every: int = 100
     export_every: int = 500
+
+    @property
+    def shares(self) -> int:
+        """Processes that share every batch."""
+        return self.processes if self.device == "cpu" else 1
 
     def parts(self) -> list[Part]:
         """The stages to go through."""
@@ -170,7 +176,7 @@ def export(model: LlamaForCausalLM, out: Path) -> None:
     (out / "model.safetensors").chmod(0o644)  # it is written for its owner alone
 
 
-def pack(rows: list[View]) -> Batch:
+def pack(rows: list[View], device: str) -> Batch:
     """Pad views to one length. Padding is on the right, where causal attention never looks."""
     length = max(len(row.tokens) for row in rows)
     ids = torch.full((len(rows), length), IDS[PAD])
@@ -178,10 +184,10 @@ def pack(rows: list[View]) -> Batch:
     for index, row in enumerate(rows):
         ids[index, : len(row.tokens)] = torch.tensor([IDS[token] for token in row.tokens])
         weights[index, : len(row.tokens)] = torch.tensor(row.weights)
-    return Batch(ids, weights)
+    return Batch(ids.to(device), weights.to(device))
 
 
-def batches(rng: random.Random, progress: Progress, size: int) -> Iterator[Batch]:
+def batches(rng: random.Random, progress: Progress, size: int, device: str) -> Iterator[Batch]:
     """Batches of about `size` tokens without end; views of like lengths go together, in random order."""
     while True:
         pool: list[View] = []
@@ -194,7 +200,7 @@ def batches(rng: random.Random, progress: Progress, size: int) -> Iterator[Batch
                 groups.append([])
             groups[-1].append(view)
         rng.shuffle(groups)
-        yield from (pack(group) for group in groups if group)
+        yield from (pack(group, device) for group in groups if group)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -216,7 +222,7 @@ class Muon:
     ) -> None:
         shapes = sorted({tuple(parameter.shape) for parameter in parameters})
         self.groups = [[p for p in parameters if tuple(p.shape) == shape] for shape in shapes]
-        self.averages = [torch.zeros(len(group), *group[0].shape) for group in self.groups]
+        self.averages = [group[0].new_zeros(len(group), *group[0].shape) for group in self.groups]
         self.rate, self.momentum, self.decay = rate, momentum, decay
 
     @torch.no_grad()
@@ -246,7 +252,8 @@ def share(model: LlamaForCausalLM, progress: Progress, tokens: int) -> None:
     """Average the gradients of all processes, and agree on how far training has come."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     clock = progress.minutes() if dist.get_rank() == 0 else 0.0
-    flat = torch.cat([*(gradient.flatten() for gradient in gradients), torch.tensor([float(tokens), clock])])
+    told = torch.tensor([float(tokens), clock], device=gradients[0].device)
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), told])
     dist.all_reduce(flat)
     flat, (tokens_now, minutes_now) = flat[:-2] / dist.get_world_size(), flat[-2:].tolist()
     for gradient, mean in zip(gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True):
@@ -258,9 +265,9 @@ def train(rank: int, settings: Settings, meeting: str) -> None:
     """Train as process `rank` of `settings.processes`; the first one logs and exports now and then."""
     torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=settings.processes)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=settings.shares)
     model = LlamaForCausalLM.from_pretrained(settings.start) if settings.start else make_model()
-    model.train()
+    model.to(settings.device).train()  # type: ignore[arg-type]
     for part in settings.parts():
         if rank == 0:
             print(f"stage of {part.tokens / 1e6:.2f}M tokens: {part.stage.mix}", flush=True)
@@ -277,7 +284,7 @@ def go_through(part: Part, model: LlamaForCausalLM, rank: int, settings: Setting
     progress = Progress(part)
     rng = random.Random(f"{part.seed} {rank}")
     recent = 0.0
-    for step, batch in enumerate(batches(rng, progress, settings.batch_tokens // settings.processes), 1):
+    for step, batch in enumerate(batches(rng, progress, settings.batch_tokens // settings.shares, settings.device), 1):
         loss = loss_of(model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         share(model, progress, batch.ids.numel())
@@ -306,10 +313,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=defaults.tokens, help="of all stages together")
     parser.add_argument("--minutes", type=float, default=defaults.minutes)
     parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
     options = parser.parse_args()
-    settings = Settings(options.out, options.start, options.seed, options.tokens, options.minutes)
+    settings = Settings(options.out, options.start, options.seed, options.tokens, options.minutes, options.device)
     with tempfile.TemporaryDirectory() as folder:
-        spawn(train, (settings, f"{folder}/meeting"), settings.processes)  # type: ignore[no-untyped-call]
+        spawn(train, (settings, f"{folder}/meeting"), settings.shares)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

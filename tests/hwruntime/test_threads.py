@@ -6,9 +6,7 @@ import sys
 
 import pytest
 
-from hwruntime.threads import SPINS, wait_briefly
-
-SHOWN = "OMP_DISPLAY_ENV"  # OpenMP prints what it has read
+from hwruntime.threads import OURS, SPINS, as_found, wait_briefly
 
 
 @pytest.mark.parametrize("told", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}])
@@ -19,7 +17,17 @@ def test_what_the_user_has_said_stands(told, monkeypatch):
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
     wait_briefly()
-    assert dict(os.environ) == before
+    assert dict(os.environ) == as_found() == before
+
+
+def test_what_we_have_said_is_not_for_others(monkeypatch):
+    for name in OURS:
+        monkeypatch.setenv(name, "")  # so that it is put back behind the test
+        monkeypatch.delenv(name)
+    before = dict(os.environ)
+    wait_briefly()
+    assert dict(os.environ) == {**before, **OURS}
+    assert as_found() == before
 
 
 @pytest.mark.parametrize("command", ["hw.Engine('tiny')", "main(['bench', '--shape', 'none'])"])

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedConfig, P
 from hwruntime.bench import reference
 from hwruntime.bench.limits import elapsed_ms
 from hwruntime.errors import ModelError
+from hwruntime.threads import as_found
 
 
 def plain(model: PreTrainedModel) -> PreTrainedModel:
@@ -65,7 +66,11 @@ class Reference:
             "threads": threads,
         }
         self._process = subprocess.Popen(
-            [python, str(Path(reference.__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, str(Path(reference.__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=as_found(),
         )
         self._questions, self._answers = cast(TextIO, self._process.stdin), cast(TextIO, self._process.stdout)
         self._ask(settings)
