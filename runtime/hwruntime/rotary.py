@@ -53,7 +53,7 @@ class Rotary:
         whole = self.start == 0 and end == x.shape[-1]
         part = x if whole else x[..., self.start : end]
         if self.interleaved:
-            others = part.view(*part.shape[:-1], -1, 2).flip(-1).flatten(-2)
+            others = part.reshape(*part.shape[:-1], len(self.frequencies), 2).flip(-1).flatten(-2)
         else:
             others = part.roll(len(self.frequencies), -1)
         turned = (part * cos).addcmul_(others, sin).to(x.dtype)

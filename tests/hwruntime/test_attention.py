@@ -113,6 +113,26 @@ def test_pages_in_any_order(pages):
     torch.testing.assert_close(prefilled[2], last)
 
 
+def test_tokens_of_unlike_many_parts(monkeypatch):
+    """Each block by itself. The first one sees what the second one writes; the gathered queries are those of 0, 1, 2 and 0 again."""
+    monkeypatch.setattr("hwruntime.attention.torch.LENGTHS", ())
+    pool = Pool(page_size=4)
+    storage = Storage(pool)
+    blocks = {0: PlanBlock(3, [0]), 1: PlanBlock(1, [1]), 2: PlanBlock(1, [2])}
+    rows = [Row((Piece(0, 3), Piece(2, 1)), 1), Row((Piece(0, 3),), 1), Row((Piece(1, 1),), 1)]
+    plan = build_plan(rows, blocks, 4)
+    assert plan.rows == [0, 1, 2, 0]
+    slots = torch.tensor([0, 1, 8, 2, 4])  # of the keys: two that were there, and those of the three tokens
+    keys, values, q = torch.randn(5, 1, DIM), torch.randn(5, 1, VALUE_DIM), torch.randn(3, 1, DIM)
+    storage.write(0, slots[:2], keys[:2].transpose(0, 1), values[:2].transpose(0, 1))
+    executor = TorchExecutor(pool, storage)
+    executor.begin(plan, slots[2:].tolist())
+    got = executor.attend(Layer(0, Heads(1, 1, DIM, VALUE_DIM), 1.0, None), q, keys[2:], values[2:])
+    for token, seen in enumerate(([0, 1, 2, 3], [0, 1, 3], [4])):
+        weights = (q[token, 0] @ keys[seen, 0].T).softmax(-1)
+        torch.testing.assert_close(got[token, 0], weights @ values[seen, 0])
+
+
 @pytest.mark.parametrize("name", ["auto", "torch"])
 def test_torch_runs_anywhere(name):
     choice = choose(name, ON_CPU)

@@ -188,8 +188,9 @@ class TorchExecutor:
                 for place, g in enumerate(queries, len(gathered)):
                     partials[plan.rows[g]].append(place)
                 gathered += [*queries, *[queries[0]] * (width - len(queries))]
-        most, least = max(map(len, partials)), min(map(len, partials))
-        regular = partials == [[*range(t, len(gathered), len(partials))] for t in range(len(partials))]
+        most = max(map(len, partials))
+        even = all(len(places) == most for places in partials)
+        regular = even and partials == [[*range(t, len(gathered), len(partials))] for t in range(len(partials))]
         padded = [places + [len(gathered)] * (most - len(places)) for places in partials]
         self._laid = Laid(
             members=members,
@@ -199,7 +200,7 @@ class TorchExecutor:
             positions=torch.tensor([plan.positions[g] for g in gathered], device=device),
             deltas=torch.tensor([plan.deltas[g] for g in gathered], device=device),
             partials=None if regular else torch.tensor(padded, device=device).T.contiguous(),
-            even=most == least,
+            even=even,
         )
         return self._laid
 
