@@ -11,7 +11,7 @@ def vote(p: hw.ProgramBuilder, problem: str = "1) 47+38") -> None:
     voters = p.worker("A", "B", "C", "D", "E")
     voters.sees("{{problem}}", hw.me)
     voters.step("\nAlice: ", until=".")  # the voice that `tiny` knows for a worker by itself
-    p.answer(hw.vote(r"(\w+)$"))
+    p.answer(hw.vote(r"(\w+)\)?$"))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def test_vote_on_tiny(tiny):
 @pytest.mark.parametrize("layout", ["contiguous", "interleaved", "combined"])
 def test_layouts_on_tiny(layout, tiny):
     result = tiny.run(hw.load(PROGRAMS / "layouts.hw", layout))
-    assert "1) 47+38: 7+8=15, 4+3+1=8, #1=85" in result.workers["Alice"].text
+    assert "1) 47+38: 7+8=15, 4+3+1=8 (#1=85)" in result.workers["Alice"].text
     assert bool(result.scratchpads) == (layout != "contiguous")
 
 

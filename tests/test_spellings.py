@@ -74,7 +74,7 @@ def test_both_write_the_same_tokens(file: hw.Program, function: hw.Program) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "printed"), [("sums", "ospat"), ("chains", "9521"), ("vote", "85\n"), ("layouts", "contiguous 57\n")]
+    ("name", "printed"), [("sums", "ospat"), ("chains", "9521"), ("vote", "85\n"), ("layouts", "contiguous 59\n")]
 )
 def test_a_program_in_python_runs_as_a_file(name: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(PROGRAMS / f"{name}.py"), run_name="__main__")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import hwlang as hw
 from hwlang.evaluation.problems import MOST, make_chains, make_sums, opening
@@ -14,7 +15,7 @@ from hwruntime.checkpoint import open_checkpoint
 from hwruntime.rows import Outcome
 from hwruntime.session import Session
 from training import generator
-from training.train import STAGES, Progress, Settings, export, make_model
+from training.train import STAGES, Progress, Settings, average, export, make_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -248,6 +249,45 @@ def test_a_drill_asks_and_answers_truly():
     assert 0.35 < answers.count("yes") / len(answers) < 0.65
 
 
+def test_a_stage_may_end_with_the_mean_of_its_weights_and_those_it_began_with():
+    before, model = make_model(), make_model()
+    own = [parameter.detach().clone() for parameter in model.parameters()]
+    average(model, list(before.parameters()), 0.25)
+    for mean, mine, other in zip(model.parameters(), own, before.parameters(), strict=True):
+        torch.testing.assert_close(mean, 0.75 * mine + 0.25 * other)
+    average(model, list(before.parameters()), 0.0)
+    assert all(torch.allclose(mean, 0.75 * mine + 0.25 * other) for mean, mine, other in
+               zip(model.parameters(), own, before.parameters(), strict=True))  # fmt: skip
+
+
+def test_harder_problems_are_of_the_same_kinds_and_length_and_leave_those_that_others_use():
+    rng = random.Random(5)
+    changed = 0
+    for _ in range(200):
+        problems = make_chains(rng, 9)
+        made = generator.harder(rng, problems, 0.5)
+        found = generator.List.of(made).results  # every problem still has one
+        for number, (before, after) in enumerate(zip(problems, made, strict=True), 1):
+            if before == after:
+                continue
+            changed += 1
+            verb, _, rest = after.partition(" ")
+            assert before.startswith(verb)
+            assert not any(f"#{number}" in problem for problem in problems)
+            if verb == "sort":
+                assert len(after) == len(before)
+                assert len(set(rest)) <= 3
+            else:
+                numbers = [int(number) for number in rest.split()]
+                assert len(set(numbers)) == 3
+                assert max(numbers) - min(numbers) < 12
+                assert found[number - 1] == str((max if verb == "largest" else min)(numbers))
+    assert changed > 50
+    state = rng.getstate()
+    assert generator.harder(rng, problems, 0) == list(problems)
+    assert rng.getstate() == state  # what was made without stays as it is
+
+
 def test_the_stages_of_the_training_share_its_tokens(tmp_path):
     parts = Settings(tmp_path, tokens=1000, minutes=10).parts()
     assert [part.stage for part in parts] == list(STAGES)
@@ -269,3 +309,6 @@ def test_the_stages_of_the_training_share_its_tokens(tmp_path):
     assert progress.scale == pytest.approx(0.5, abs=0.01)
     progress.advance(int(parts[1].tokens / 2), 0)
     assert progress.scale == pytest.approx(0, abs=0.02)
+    progress = Progress(parts[2])
+    progress.advance(int(parts[2].tokens / 4), 0)
+    assert progress.scale == pytest.approx(0.75 * parts[2].stage.rate, abs=0.01)

@@ -523,8 +523,11 @@ class Mix:
     """How much there is of what in the texts of a part of the training."""
 
     ends: float = 1.0  # how much rather than any other choice to show the one that all are taken
+    last: float = 1.0  # and the one where only one or two are left
     starts: tuple[float, ...] = (0.2, 0.5)  # probability that a worker is asked where a step begins, one of these
     drills: float = 0.0  # probability of drills instead of views of a run
+    long: float = 0.0  # probability that a list is one of the longest there may be
+    hard: float = 0.0  # probability that a problem which can be made harder is
 
 
 def _rarity(now: Moment, own: int, mix: Mix) -> float:
@@ -537,11 +540,35 @@ def _rarity(now: Moment, own: int, mix: Mix) -> float:
     if not free:
         return mix.ends
     reordered = 6.0 if free != sorted(free) else 1.0
+    if len(free) <= 2 < len(now.asked.problems):  # to be told from none
+        reordered *= mix.last
     if not now.done:
         return 2.0 * reordered
     if any(step.choosing and step.worker < own for step in others):
         return 12.0
     return 4.0 if any(len(step.tokens) <= 5 for step in others) else reordered
+
+
+def harder(rng: random.Random, problems: Sequence[str], share: float) -> list[str]:
+    """Some of the problems that no other uses made harder: numbers to compare that are close, digits that repeat."""
+    used = {uses(problem) for problem in problems}
+    made = []
+    for number, problem in enumerate(problems, 1):
+        verb, _, rest = problem.partition(" ")
+        if share and number not in used and verb in ("largest", "smallest", "sort") and rng.random() < share:
+            problem = f"{verb} {_repeated(rng, len(rest)) if verb == 'sort' else _close(rng)}"
+        made.append(problem)
+    return made
+
+
+def _close(rng: random.Random) -> str:
+    low = rng.randint(10, 88)
+    return " ".join(str(number) for number in rng.sample(range(low, low + 12), 3))
+
+
+def _repeated(rng: random.Random, length: int) -> str:
+    digits = rng.sample("0123456789", 3)
+    return "".join(rng.choice(digits) for _ in range(length))
 
 
 def _manner(rng: random.Random, asked: List, workers: int, chained: bool, mix: Mix) -> Manner:
@@ -564,8 +591,10 @@ def _manner(rng: random.Random, asked: List, workers: int, chained: bool, mix: M
 def views(rng: random.Random, most_problems: int, mix: Mix = Mix()) -> list[View]:
     """A few views from one random run; most are cut where their worker has something to decide."""
     workers, count = rng.randint(1, len(NAMES)), rng.randint(1, most_problems)
+    if mix.long and rng.random() < mix.long:
+        count = rng.randint(max(1, most_problems - 2), most_problems)
     chained = rng.random() < 0.5
-    asked = List.of((make_chains if chained else make_sums)(rng, count))
+    asked = List.of(harder(rng, (make_chains if chained else make_sums)(rng, count), mix.hard))
     if mix.drills and rng.random() < mix.drills:
         return [drill(rng, asked) for _ in range(4)]
     run = list(simulate(rng, asked, workers, _manner(rng, asked, workers, chained, mix)))

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -40,12 +40,20 @@ class Stage:
     warm_up: float = 0.01  # by here the rate is the full one
     curriculum: float = 0.0  # by here the texts have as many problems as they may
     decay: float = 0.0  # the rate falls to nothing over this last share
+    rate: float = 1.0  # share of the full one
+    keeps: float = 0.0  # share of the weights that it began with, in the mean of those and its own that it ends with
 
 
-# In the second part there is more of where long lists end, and of questions where a step begins.
+# In the second part there is more of where long lists end, and of questions where a step begins; in the others of what
+# is seldom asked, and of what was got wrong behind the parts before.
+FIRST = 26_407_000
+SELDOM = Mix(ends=4.0, last=4.0, starts=(0.4, 0.8), drills=0.2, hard=0.5)
 STAGES = (
-    Stage(36_000_000, Mix(drills=0.3), curriculum=0.3),
+    Stage(FIRST, Mix(drills=0.3), warm_up=360_000 / FIRST, curriculum=10_800_000 / FIRST),
     Stage(24_000_000, Mix(ends=4.0, starts=(0.4, 0.8), drills=0.3), decay=1.0),
+    Stage(8_000_000, SELDOM, decay=1.0, rate=0.4),
+    Stage(12_000_000, SELDOM, decay=1.0, rate=0.5),
+    Stage(5_000_000, replace(SELDOM, ends=16.0, long=0.4), decay=1.0, rate=0.3, keeps=0.5),
 )
 
 
@@ -116,7 +124,7 @@ class Progress:
         """The share of the full rate to use now: up quickly, then level, then down to nothing."""
         stage = self.part.stage
         left = (1 - self.done) / stage.decay if stage.decay else 1.0
-        return max(0.0, min(1.0, self.done / stage.warm_up, left))
+        return stage.rate * max(0.0, min(1.0, self.done / stage.warm_up, left))
 
     def __str__(self) -> str:
         minutes = self.minutes()
@@ -282,6 +290,7 @@ def go_through(part: Part, model: LlamaForCausalLM, rank: int, settings: Setting
     muon = Muon(inner, settings.matrix_rate)
     adam = torch.optim.AdamW(rest, lr=settings.rate, betas=(0.9, 0.95), weight_decay=0.0)
     progress = Progress(part)
+    began = [p.detach().clone() for p in model.parameters()]
     rng = random.Random(f"{part.seed} {rank}")
     recent = 0.0
     for step, batch in enumerate(batches(rng, progress, settings.batch_tokens // settings.shares, settings.device), 1):
@@ -298,10 +307,19 @@ def go_through(part: Part, model: LlamaForCausalLM, rank: int, settings: Setting
             print(f"step {step} loss {recent:.4f} {progress}", flush=True)
         if step % settings.log_every == 0:
             recent = 0.0
+        if progress.done >= 1:
+            average(model, began, part.stage.keeps)
         if rank == 0 and (step % settings.export_every == 0 or progress.done >= 1):
             export(model, settings.out)
         if progress.done >= 1:
             return
+
+
+@torch.no_grad()
+def average(model: LlamaForCausalLM, began: list[Tensor], keeps: float) -> None:
+    """Take the mean of a model's weights and those that it began a stage with, of which it `keeps` a share."""
+    for parameter, before in zip(model.parameters(), began, strict=True):
+        parameter.lerp_(before, keeps)
 
 
 def main() -> None:

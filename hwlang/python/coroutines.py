@@ -119,11 +119,11 @@ class Generation(AsyncIterator[Token]):
     >>> engine = hw.Engine("tiny")
     >>> async def write():
     ...     with engine.block() as ann:
-    ...         ann.say("1) reverse abc Ann:")
+    ...         ann.say("1) 47+38\\n\\nAlice: ")
     ...         generation = engine.generate([ann], max_tokens=4)
     ...         return [token.text async for token in generation], generation.ending
     >>> asyncio.run(write())
-    (['1', '1', '1', ', '], 'max_tokens')
+    (['1', ') ', '4', '7'], 'max_tokens')
     """
 
     def __init__(self, desk: Desk, view: Sequence[Block], writing: Writing) -> None:
@@ -297,7 +297,7 @@ class Coroutines:
     ...         scores = await engine.score([prompt, done], "\\nAlice: ", ["1", "2"])
     ...         return text, max(scores, key=scores.get)
     >>> asyncio.run(solve())
-    ('1) 47+38: 7+8=15, 4+3+1=8, #1=85.', '2')
+    ('1) 47+38: 7+8=15, 4+3+1=8 (#1=85).', '2')
     """
 
     def __init__(self, turns: Turns) -> None:

@@ -114,7 +114,7 @@ def test_pages_in_any_order(pages):
 
 
 def test_tokens_of_unlike_many_parts(monkeypatch):
-    """Each block by itself. The first one sees what the second one writes; the gathered queries are those of 0, 1, 2 and 0 again."""
+    """Each block by itself. The first one sees what the second one writes."""
     monkeypatch.setattr("hwruntime.attention.torch.LENGTHS", ())
     pool = Pool(page_size=4)
     storage = Storage(pool)

@@ -29,9 +29,9 @@ def test_it_answers_until_it_is_interrupted():
             assert "a cache of 512 tokens\n" in greeting
             assert greeting.endswith("Ctrl-C stops it\n")
             sampling = {"max_new_tokens": 3, "temperature": 0}
-            data = json.dumps({"text": "1) reverse abc Ann:", "sampling_params": sampling}).encode()
+            data = json.dumps({"text": "1) 47+38\n\nAlice: ", "sampling_params": sampling}).encode()
             with urllib.request.urlopen(found[1] + "/generate", data, timeout=LIMIT) as answer:
-                assert json.loads(answer.read())["text"] == "111"
+                assert json.loads(answer.read())["text"] == "1) 4"
             sampling = {"max_new_tokens": 400, "ignore_eos": True}
             data = json.dumps({"text": "Go on:", "sampling_params": sampling, "stream": True}).encode()
             with urllib.request.urlopen(found[1] + "/generate", data, timeout=LIMIT) as answer:

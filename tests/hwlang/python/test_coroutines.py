@@ -114,10 +114,10 @@ def test_tokens_do_not_depend_on_neighbours(engine):
 def test_a_generation_ends_with_a_text_or_with_the_model(tiny):
     async def endings() -> list[str | None]:
         with tiny.block() as own:
-            own.say("1) reverse abc Ann:")
-            first = tiny.generate([own], stop="11", max_tokens=3)
+            own.say("1) 47+38\n\nAlice: ")
+            first = tiny.generate([own], stop=") ", max_tokens=3)
             text = [token.text async for token in first]
-            assert (text, [token async for token in first]) == (["1", "1"], [])
+            assert (text, [token async for token in first]) == (["1", ") "], [])
             return [first.ending, tiny.generate([own]).ending]
 
     assert wait(endings()) == ["stop", None]

@@ -61,7 +61,7 @@ def test_what_is_refused_says_so(served):
     for data, told in (
         (b"{", "the request is not JSON"),
         ({"text": "a" * 3000}, "the model's context is 2048"),
-        ({"input_ids": [5, 999]}, "there is no token 999: the model has 126"),
+        ({"input_ids": [5, 999]}, "there is no token 999: the model has 127"),
         ({"text": "a", "stream": True, "sampling_params": {"regex": "(("}}, "cannot be followed"),
     ):
         status, answer = served.post("/generate", data)

@@ -76,8 +76,8 @@ def test_a_program_on_a_server_and_what_it_reuses(served):
     assert result.reason == "done"
     for answer in ("85", "ospat", "1259", "57", "nomel", "125"):
         assert answer in str(result.answer)
-    assert result.remote.requests > 0
-    assert 0 < result.remote.cached_tokens < result.remote.prompt_tokens
+    assert result.result.remote.requests > 0
+    assert 0 < result.result.remote.cached_tokens < result.result.remote.prompt_tokens
     alone = hw.Engine("tiny", dtype="float32").run(SUMS, n=1)  # with one worker nothing is approximate
     assert engine.run(SUMS, n=1).answer == alone.answer
 
