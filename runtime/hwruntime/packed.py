@@ -5,6 +5,7 @@ times as long for two rows as for one, and workers are to share what one takes; 
 memory does. Sums are of the same numbers in another order.
 """
 
+import ctypes
 from typing import cast
 
 import torch
@@ -15,7 +16,7 @@ from hwruntime.devices import quick_bfloat16
 
 LARGE = 2**16  # weights: with fewer there is nothing to gain
 ROWS = 4  # what the layout is best for; it holds for any number
-FEW = 16  # rows up to which a weight that cannot be laid out anew is better on the left of the product
+BLOCKS = (64, 48, 32, 24, 16, 8)  # outputs that lie side by side in a layout, by the width of the CPU's vectors
 
 
 class Packed(nn.Module):
@@ -39,21 +40,25 @@ class Packed(nn.Module):
         return made
 
 
-class Turned(nn.Module):
-    """A linear layer whose weight others use, too (the input embedding): x W^T is made as (W x^T)^T."""
+class PackedEmbedding(nn.Module):
+    """An input embedding that reads the weight of the output layer, which is stored once, laid out for products."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, embedding: nn.Embedding, layer: Packed, blocks: Tensor) -> None:
+        """`blocks`: as `blocks_of` the layer's weight."""
         super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
+        self.num_embeddings, self.embedding_dim = embedding.num_embeddings, embedding.embedding_dim
+        self.packed = layer.packed  # owns the memory that `blocks` looks at
+        self._blocks = blocks
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., in] to [..., out]."""
-        rows = x.reshape(-1, self.in_features)
-        if len(rows) > FEW:
-            return nn.functional.linear(x, self.weight, self.bias)
-        out = (self.weight @ rows.T).T.contiguous()
-        return (out if self.bias is None else out + self.bias).view(*x.shape[:-1], self.out_features)
+    @property
+    def weight(self) -> Tensor:
+        """[tokens, dim]: a copy each time."""
+        return self.packed.to_dense()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [...] to [..., dim]."""
+        width = self._blocks.shape[2]
+        return self._blocks[tokens // width, :, tokens % width].flatten(-2)[..., : self.embedding_dim]
 
 
 @torch.no_grad()
@@ -62,21 +67,48 @@ def pack(model: PreTrainedModel) -> list[str]:
     a CPU with oneDNN, in float32, and in bfloat16 where the CPU has instructions for it."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return []
-    embedding = cast(nn.Embedding, model.get_input_embeddings()).weight
-    layers = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
-    kinds = {name: kind for name, linear in layers.items() if (kind := _kind(linear, embedding))}
-    for name, kind in kinds.items():
+    embedding = cast(nn.Embedding, model.get_input_embeddings())
+    layers = {name: module for name, module in model.named_modules() if type(module) is nn.Linear and _helps(module)}
+    why = []
+    for name, linear in layers.items():
+        packed = Packed(linear)
+        if linear.weight is embedding.weight:
+            blocks = blocks_of(packed.packed, linear.weight)
+            if blocks is None or type(embedding) is not nn.Embedding or embedding.max_norm is not None:
+                why.append(f"weights: {name} is as it was: the embedding shares it, and cannot read what is laid out")
+                continue
+            model.set_input_embeddings(PackedEmbedding(embedding, packed, blocks))
         parent, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, kind(layers[name]))
-    return [f"weights: {len(kinds)} linear layers laid out for oneDNN"] if kinds else []
+        setattr(model.get_submodule(parent), attribute, packed)
+    count = len(layers) - len(why)
+    return [f"weights: {count} linear layers laid out for oneDNN"] * (count > 0) + why
 
 
-def _kind(linear: nn.Linear, embedding: Tensor) -> type[Packed | Turned] | None:
-    """What a layer becomes; None where it is best as it is."""
+def blocks_of(packed: Tensor, weight: Tensor) -> Tensor | None:
+    """The memory of a weight [out, in] that is laid out as `packed`: [out / b, in / n, b, n], so that
+    `[i // b, :, i % b]` is row i. b is one of `BLOCKS`, n the numbers that fill 4 bytes, and both sizes are padded.
+    None where it is laid out in another way: all rows are looked at."""
+    size, start = torch.ops.mkldnn._nbytes(packed), torch.ops.mkldnn.data_ptr(packed)
+    flat = torch.frombuffer((ctypes.c_char * size).from_address(start), dtype=weight.dtype)
+    rows, columns = weight.shape
+    together = 4 // weight.dtype.itemsize
+    for width in BLOCKS:
+        count = -(-rows // width)
+        if flat.numel() % (count * width * together) == 0 and flat.numel() >= count * width * columns:
+            blocks = flat.view(count, -1, width, together)
+            if _hold(blocks, weight):
+                return blocks
+    return None
+
+
+def _hold(blocks: Tensor, weight: Tensor) -> bool:
+    width, columns = blocks.shape[2], weight.shape[1]
+    parts = zip(blocks, torch.split(weight, width), strict=True)
+    return all(torch.equal(block.transpose(0, 1).flatten(1)[: len(part), :columns], part) for block, part in parts)
+
+
+def _helps(linear: nn.Linear) -> bool:
     weight = linear.weight
     if weight.device.type != "cpu" or weight.numel() < LARGE:
-        return None
-    if weight.dtype is torch.float32:
-        return Turned if weight is embedding else Packed
-    quick = weight.dtype is torch.bfloat16 and quick_bfloat16()
-    return Packed if quick and weight is not embedding else None
+        return False
+    return weight.dtype is torch.float32 or (weight.dtype is torch.bfloat16 and quick_bfloat16())

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 import hwlang as hw
 from hwruntime import packed
 from hwruntime.bench.limits import linears, weight_bytes
-from hwruntime.packed import FEW, Packed, Turned, pack
+from hwruntime.packed import Packed, PackedEmbedding, blocks_of, pack
 from hwruntime.selftest import plain_logits
 from tests.hwruntime.models_for_tests import WORKING, Family, random_model
 
@@ -25,13 +26,12 @@ def everything(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("kind", [Packed, Turned])
 @pytest.mark.parametrize("size", [(300, 520), (128, 64), (33, 7)])
 @torch.no_grad()
-def test_any_number_of_rows_gives_the_product(kind, size, bias):
+def test_any_number_of_rows_gives_the_product(size, bias):
     linear = nn.Linear(*size, bias=bias)
-    layer = kind(linear)
-    for shape in ((0,), (1,), (1, 1), (2,), (1, 4), (2, 3), (FEW,), (FEW + 1,), (1, 100)):
+    layer = Packed(linear)
+    for shape in ((0,), (1,), (1, 1), (2,), (1, 4), (2, 3), (16,), (17,), (1, 100)):
         x = torch.randn(*shape, size[0])
         torch.testing.assert_close(layer(x), linear(x), atol=1e-5, rtol=1e-5)
     across = torch.randn(size[0], 5).T
@@ -57,14 +57,58 @@ def test_the_weight_is_still_to_be_had(dtype):
     assert torch.equal(Packed(linear).weight, linear.weight)
 
 
-def test_what_the_embedding_shares_is_not_stored_twice(everything):
-    model = random_model(Family("llama").config(tie_word_embeddings=True))
-    count, size = len(list(linears(model))), weight_bytes(model)
-    assert pack(model) == [f"weights: {count} linear layers laid out for oneDNN"]
-    assert type(model.lm_head) is Turned
-    assert model.lm_head.weight is model.get_input_embeddings().weight
-    assert {type(layer) for layer in linears(model)} == {Packed, Turned}
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [(127, 128), (257, 70), (1000, 33), (64, 16), (5, 3)])
+@torch.no_grad()
+def test_rows_are_read_where_they_are_laid_out(size, dtype):
+    linear, embedding = nn.Linear(*size[::-1], dtype=dtype), nn.Embedding(*size, dtype=dtype)
+    embedding.weight = linear.weight
+    layer = Packed(linear)
+    reads = PackedEmbedding(embedding, layer, blocks_of(layer.packed, linear.weight))
+    for tokens in (torch.arange(size[0]), torch.randint(size[0], (2, 7)), torch.tensor([], dtype=torch.long)):
+        assert torch.equal(reads(tokens), embedding(tokens))
+    assert torch.equal(reads.weight, embedding.weight)
+
+
+@torch.no_grad()
+def test_a_layout_that_does_not_hold_the_rows_is_none_that_we_know():
+    linear = nn.Linear(64, 300)
+    packed = Packed(linear).packed
+    assert blocks_of(packed, linear.weight) is not None
+    assert blocks_of(packed, linear.weight.flip(0)) is None
+    changed = linear.weight.clone()
+    changed[-1, -1] += 1
+    assert blocks_of(packed, changed) is None
+
+
+def tied() -> PreTrainedModel:
+    return random_model(Family("llama").config(tie_word_embeddings=True))
+
+
+@pytest.mark.parametrize("name", [None, "gemma3_text"])  # gemma's embedding is of a class of its own: it scales
+def test_what_the_embedding_shares_is_not_stored_twice(everything, name):
+    family = Family("llama") if name is None else next(family for family in WORKING if family.name == name)
+    model = random_model(family.config(tie_word_embeddings=True))
+    expected = plain_logits(model)
+    count, size, plain = len(list(linears(model))), weight_bytes(model), type(model.get_input_embeddings())
+    why = pack(model)
+    if plain is nn.Embedding:
+        assert why == [f"weights: {count} linear layers laid out for oneDNN"]
+        assert model.lm_head.packed is model.get_input_embeddings().packed
+    else:
+        assert why[0] == f"weights: {count - 1} linear layers laid out for oneDNN"
+        assert "lm_head is as it was: the embedding shares it" in why[1]
+        assert model.lm_head.weight is model.get_input_embeddings().weight
     assert (len(list(linears(model))), weight_bytes(model)) == (count, size)
+    torch.testing.assert_close(plain_logits(model), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_an_unknown_layout_leaves_the_embedding_as_it_was(everything, monkeypatch):
+    monkeypatch.setattr(packed, "BLOCKS", ())
+    model = tied()
+    assert "lm_head is as it was" in pack(model)[1]
+    assert type(model.lm_head) is nn.Linear
+    assert model.lm_head.weight is model.get_input_embeddings().weight
 
 
 def test_small_layers_and_other_dtypes_are_left_alone(monkeypatch):
@@ -77,13 +121,11 @@ def test_small_layers_and_other_dtypes_are_left_alone(monkeypatch):
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_bfloat16_is_laid_out_where_the_cpu_has_instructions_for_it(quick, everything, monkeypatch):
-    """All but what the embedding shares, which torch's own product reads as quickly as one from the left."""
     monkeypatch.setattr(packed, "quick_bfloat16", lambda: quick)
-    model = random_model(Family("llama").config(tie_word_embeddings=True)).bfloat16()
+    model = tied().bfloat16()
     expected = plain_logits(model)
     assert bool(pack(model)) == quick
-    assert {type(layer) for layer in linears(model)} == ({nn.Linear, Packed} if quick else {nn.Linear})
-    assert type(model.lm_head) is nn.Linear
+    assert {type(layer) for layer in linears(model)} == {Packed if quick else nn.Linear}
     torch.testing.assert_close(plain_logits(model), expected, atol=0.05, rtol=0.05)
 
 

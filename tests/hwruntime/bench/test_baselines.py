@@ -41,10 +41,10 @@ def test_the_plain_model_shares_its_weights_and_keeps_its_attention():
     with torch.no_grad():
         expected = checkpoint.model(input_ids=tokens).logits
         other = plain(checkpoint.model)
+        mine, theirs = (model.get_input_embeddings().weight for model in (checkpoint.model, other))
+        assert mine.data_ptr() == theirs.data_ptr()
         Filled(checkpoint, "torch")  # our attention takes the model over
         torch.testing.assert_close(other(input_ids=tokens).logits, expected)
-    mine, theirs = (model.get_input_embeddings().weight for model in (checkpoint.model, other))
-    assert mine.data_ptr() == theirs.data_ptr()
 
 
 def test_sequences_have_caches_of_their_own():
