@@ -22,6 +22,7 @@ from hwlang import syntax
 from hwlang.checker import Checked, check_file, check_text, check_tree
 from hwlang.diagnostics import CompileError, Diagnostic, Source, Span
 from hwlang.engines import Asked, Loading, Nodes, open_engine
+from hwlang.garbage import uncollected
 from hwlang.lowering import lower
 from hwlang.python.batches import MOST, side_by_side, states_of
 from hwlang.python.coroutines import Coroutines
@@ -316,9 +317,10 @@ class Engine(Coroutines):
             "trust_remote_code": trust_remote_code,
         }
         share: Nodes = {"nodes": nodes, "dist_init_addr": dist_init_addr}
-        opened = open_engine(
-            Asked(model, engine, loading, weights, kv_dtype, opening_cache, tp, share, sync_interval, api_key)
-        )
+        with uncollected():
+            opened = open_engine(
+                Asked(model, engine, loading, weights, kv_dtype, opening_cache, tp, share, sync_interval, api_key)
+            )
         self.runtime: Runner = opened.runtime
         self.options: Mapping[str, Json] = opened.options  # what was asked for, and below what it is: traces keep both
         self.identity: Mapping[str, str] = opened.identity

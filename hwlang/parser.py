@@ -5,21 +5,20 @@
 `parsing`.
 """
 
-import gc
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hwlang import syntax
 from hwlang.diagnostics import CompileError, Diagnostic, Source, Span, in_order, quoted
 from hwlang.diagnostics.source import Damage
+from hwlang.garbage import uncollected
 from hwlang.parsing import lexer
 from hwlang.parsing.builder import ToSyntax
 from hwlang.parsing.lalr import Unexpected
 
 MAX_SIZE = 1024 * 1024  # bytes of a file
+MUCH = 20_000  # characters: from here on it pays to keep the garbage collector away
 TO_A_FILE = 'put long texts into files of their own: `text NAME = file "..."`'
 
 
@@ -73,7 +72,7 @@ def read_on(source: Source, most: int = lexer.MAX_TOKENS) -> Reading:
         return failed(Diagnostic("HW009", "the text has half of a surrogate pair", span))
     if len(source.text) > MAX_SIZE:
         return failed(too_large(source))
-    with no_collection(len(source.text)):
+    with uncollected(len(source.text) > MUCH):
         try:
             tokens = lexer.tokens(source.text, most)
         except lexer.TooManyTokens as error:
@@ -96,19 +95,6 @@ def read_on(source: Source, most: int = lexer.MAX_TOKENS) -> Reading:
 
 def failed(problem: Diagnostic) -> Reading:
     return Reading(syntax.File(), (problem,), complete=False)
-
-
-@contextmanager
-def no_collection(size: int) -> Iterator[None]:
-    """Keep the garbage collector away from a large text: nodes are no garbage, and looking for it doubles the time."""
-    pause = size > 20_000 and gc.isenabled()
-    if pause:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if pause:
-            gc.enable()
 
 
 # --- Texts that are not read -----------------------------------------------------------------------------------------

@@ -237,7 +237,7 @@ def test_each_part_of_what_is_measured_on_a_cpu():
         f"growth: 1 worker {line}; 4 workers {line}",
         f"memory: {number} MB at the end: .* {number} more; {number} when loaded, {number} at most",
         f"outside: 4 workers: {number} ms of a pass of {number} ms",
-        f"start: {number} s from the shell to the end of a run of one pass .{number}.",
+        f"start: {number} s from the shell to the first tokens .{number}., {number} s to the end of the process",
     ]
     for wanted, printed in zip(expected, done.stdout.splitlines(), strict=True):
         assert re.fullmatch(wanted, printed), printed

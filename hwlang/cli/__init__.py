@@ -15,10 +15,15 @@ not asked for is not imported, so it may import what it likes.
 """
 
 import argparse
+import atexit
+import errno
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
+from typing import NoReturn
 
 from hwlang.cli.errors import BAD, FAILED, INTERRUPTED, Usage
 from hwlang.cli.output import report
@@ -62,6 +67,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: nothing is left to say, and to whom
         sys.stderr.close()
         return FAILED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("error: what comes out cannot be written: no space is left", file=sys.stderr)
+        return FAILED
+
+
+def process() -> NoReturn:
+    """The process `hw`: `main`, and the end."""
+    leave(main())
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with an exit code. What is registered for the end is called and what was printed is written; but
+    what torch and transformers have imported is not taken apart, which is most of a second."""
+    if threading.active_count() > 1:  # which may have something left to do
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = code or FAILED
+    except (OSError, ValueError):  # a disk is full, or a stream has been closed: Python says it as it always does
+        sys.exit(code)
+    os._exit(code)
 
 
 def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

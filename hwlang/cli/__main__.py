@@ -1,7 +1,5 @@
 """`python -m hwlang.cli` is `hw`."""
 
-import sys
+from hwlang.cli import process
 
-from hwlang.cli import main
-
-sys.exit(main())
+process()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -421,3 +422,46 @@ def test_a_trace_stays_until_another_one_begins(capsys, program, tmp_path):
     assert trace.read_text().startswith("what was there")
     assert run_on_qwen(capsys, program, "-p", "q=七", "--trace", str(trace))[0] == 0
     assert json.loads(trace.read_text().splitlines()[0])["trace"] == 1
+
+
+# --- How it ends ---
+
+
+LEAVING = """
+import atexit, sys, threading
+from hwlang.cli import leave
+
+{before}
+atexit.register(print, "at the end")
+print("printed")
+leave(3)
+"""
+
+
+def left(before: str, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", LEAVING.format(before=before)]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+
+
+@pytest.mark.parametrize("before", ["", "threading.Thread(target=sys.stdin.read).start()"])
+def test_a_process_ends_with_its_code_and_loses_nothing(before):
+    done = left(before)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "printed\nat the end\n", "")
+
+
+def test_what_cannot_be_written_at_the_end_is_told():
+    with open("/dev/full", "w") as full:
+        done = left("", full)
+    assert done.returncode != 0
+    assert "No space left" in done.stderr
+
+
+def test_a_full_disk_is_no_traceback(tmp_path):
+    path = tmp_path / "p.hw"
+    path.write_text('program p { worker A { sees "a", self begin "b" max 3 tokens } }')
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "hwlang.cli", "run", str(path)], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: what comes out cannot be written: no space is left\n"
