@@ -64,7 +64,7 @@ class Model:
         self.hf: PreTrainedModel = checkpoint.model
         self.device = str(self.hf.device)
         self.dtype = str(self.hf.dtype).removeprefix("torch.")
-        self.why = [*checkpoint.why, *pack(self.hf)]
+        self.why = list(checkpoint.why)
         self.files = checkpoint.files
         self.weights = checkpoint.weights
         self.kv_dtype = kv_dtype
@@ -200,6 +200,7 @@ class Model:
 
     def _take_over(self, attention: str | Choice) -> None:
         """Put our attention in the place of the model's, and see that nothing else changes."""
+        self.why += pack(self.hf)
         self.why += pin(self.hf, self.context)
         tap = Tap(self.hf)
         self.layers = probe(self.hf, tap, self.context)

@@ -6,6 +6,8 @@ memory does. Sums are of the same numbers in another order.
 """
 
 import ctypes
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -13,10 +15,27 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hwruntime.devices import quick_bfloat16
+from hwruntime.selftest import plain_logits
 
 LARGE = 2**16  # weights: with fewer there is nothing to gain
 ROWS = 4  # what the layout is best for; it holds for any number
 BLOCKS = (64, 48, 32, 24, 16, 8)  # outputs that lie side by side in a layout, by the width of the CPU's vectors
+
+
+def laid_out(weight: Tensor) -> nn.Parameter:
+    """A weight [out, in] as oneDNN reads it best."""
+    return nn.Parameter(torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS), requires_grad=False)
+
+
+def product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    """x [..., in] by a weight that is laid out, to [..., out]."""
+    made: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    return made
+
+
+def changes(x: Tensor) -> int | None:
+    """How often a tensor has been changed in place, where torch counts it."""
+    return None if x.is_inference() else x._version
 
 
 class Packed(nn.Module):
@@ -25,9 +44,7 @@ class Packed(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
-        self.packed = nn.Parameter(packed, requires_grad=False)
-        self.bias = linear.bias
+        self.packed, self.bias = laid_out(linear.weight), linear.bias
 
     @property
     def weight(self) -> Tensor:
@@ -36,8 +53,56 @@ class Packed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] to [..., out]."""
-        made: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
-        return made
+        return product(x, self.packed, self.bias)
+
+
+class Joint(nn.Module):
+    """The weights of layers that a model calls with the same tensor, as one: the first call makes the products of all
+    of them, and each takes its own."""
+
+    def __init__(self, linears: Sequence[nn.Linear]) -> None:
+        """`linears`: with a bias all, or none."""
+        super().__init__()
+        self.sizes = [linear.out_features for linear in linears]
+        biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
+        self.packed = laid_out(torch.cat([linear.weight.detach() for linear in linears]))
+        self.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases else None
+        self._of: Tensor | None = None
+        self._changes: int | None = None  # how often that had been changed in place
+        self._left: dict[int, Tensor] = {}  # what has not been taken of its products
+
+    def take(self, index: int, x: Tensor) -> Tensor:
+        """x [..., in] to [..., out], the product of the layer at `index`."""
+        if self._of is not x or self._changes != changes(x) or index not in self._left:
+            self._of, self._changes = x, changes(x)
+            self._left = dict(enumerate(torch.split(product(x, self.packed, self.bias), self.sizes, -1)))
+        taken = self._left.pop(index)
+        if not self._left:
+            self._of = None
+        return taken
+
+
+class Part(nn.Module):
+    """One of the layers of a `Joint`. `out_features` x `in_features`, as `nn.Linear`."""
+
+    def __init__(self, linear: nn.Linear, joint: Joint, index: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.joint, self.index = joint, index
+
+    @property
+    def weight(self) -> Tensor:
+        """As `Packed.weight`."""
+        return torch.split(self.joint.packed.to_dense(), self.joint.sizes)[self.index]
+
+    @property
+    def bias(self) -> Tensor | None:
+        bias = self.joint.bias
+        return None if bias is None else torch.split(bias, self.joint.sizes)[self.index]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., in] to [..., out]."""
+        return self.joint.take(self.index, x)
 
 
 class PackedEmbedding(nn.Module):
@@ -64,24 +129,65 @@ class PackedEmbedding(nn.Module):
 @torch.no_grad()
 def pack(model: PreTrainedModel) -> list[str]:
     """Lay out a model's linear layers of `LARGE` weights and more, in place; lines for `-v`. Only where it helps: on
-    a CPU with oneDNN, in float32, and in bfloat16 where the CPU has instructions for it."""
+    a CPU with oneDNN, in float32, and in bfloat16 where the CPU has instructions for it. The model is run once, to see
+    which layers read the same rows."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return []
-    embedding = cast(nn.Embedding, model.get_input_embeddings())
     layers = {name: module for name, module in model.named_modules() if type(module) is nn.Linear and _helps(module)}
+    head = next((name for name, layer in layers.items() if layer.weight is model.get_input_embeddings().weight), None)
     why = []
+    if head and not _pack_with_embedding(model, head, layers.pop(head)):
+        why.append(f"weights: {head} is as it was: the embedding shares it, and cannot read what is laid out")
+        head = None
+    joined = _joined(model, layers)
+    for names in joined:
+        linears = [layers.pop(name) for name in names]
+        joint = Joint(linears)
+        for index, (name, linear) in enumerate(zip(names, linears, strict=True)):
+            _replace(model, name, Part(linear, joint, index))
     for name, linear in layers.items():
-        packed = Packed(linear)
-        if linear.weight is embedding.weight:
-            blocks = blocks_of(packed.packed, linear.weight)
-            if blocks is None or type(embedding) is not nn.Embedding or embedding.max_norm is not None:
-                why.append(f"weights: {name} is as it was: the embedding shares it, and cannot read what is laid out")
-                continue
-            model.set_input_embeddings(PackedEmbedding(embedding, packed, blocks))
-        parent, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, packed)
-    count = len(layers) - len(why)
-    return [f"weights: {count} linear layers laid out for oneDNN"] * (count > 0) + why
+        _replace(model, name, Packed(linear))
+    count = len(layers) + sum(map(len, joined)) + bool(head)
+    return [f"weights: {count} linear layers laid out for oneDNN"] * bool(count) + why
+
+
+def _joined(model: PreTrainedModel, layers: Mapping[str, nn.Linear]) -> list[list[str]]:
+    """Which of the layers a pass calls with the same tensor, once and side by side in one module."""
+    calls: list[tuple[str, Tensor, int | None]] = []  # what is called with stays here: an id is not given away again
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _, inputs: calls.append((name, inputs[0], changes(inputs[0])))
+
+    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+    try:
+        plain_logits(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    often = Counter(name for name, _, _ in calls)
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for name, x, changed in calls:
+        if often[name] == 1:
+            key = (id(x), changed, name.rpartition(".")[0], layers[name].bias is None, layers[name].weight.dtype)
+            groups.setdefault(key, []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def _pack_with_embedding(model: PreTrainedModel, name: str, linear: nn.Linear) -> bool:
+    """Lay out an output layer, and let the embedding that shares its weight read its rows there, if it can."""
+    embedding, layer = model.get_input_embeddings(), Packed(linear)
+    plain = type(embedding) is nn.Embedding and embedding.max_norm is None
+    blocks = blocks_of(layer.packed, linear.weight) if plain else None
+    if blocks is None:
+        return False
+    model.set_input_embeddings(PackedEmbedding(cast(nn.Embedding, embedding), layer, blocks))
+    _replace(model, name, layer)
+    return True
+
+
+def _replace(model: PreTrainedModel, name: str, layer: nn.Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, layer)
 
 
 def blocks_of(packed: Tensor, weight: Tensor) -> Tensor | None:

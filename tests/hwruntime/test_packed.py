@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 import hwlang as hw
 from hwruntime import packed
 from hwruntime.bench.limits import linears, weight_bytes
-from hwruntime.packed import Packed, PackedEmbedding, blocks_of, pack
+from hwruntime.packed import Joint, Packed, PackedEmbedding, Part, blocks_of, pack
 from hwruntime.selftest import plain_logits
 from tests.hwruntime.models_for_tests import WORKING, Family, random_model
 
@@ -81,6 +81,61 @@ def test_a_layout_that_does_not_hold_the_rows_is_none_that_we_know():
     assert blocks_of(packed, changed) is None
 
 
+def joint(bias: bool) -> tuple[list[nn.Linear], list[Part]]:
+    linears = [nn.Linear(70, size, bias=bias) for size in (33, 128, 5)]
+    whole = Joint(linears)
+    return linears, [Part(linear, whole, index) for index, linear in enumerate(linears)]
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_that_read_the_same_rows_are_one_product(inference, bias, monkeypatch):
+    linears, parts = joint(bias)
+    made = []
+    monkeypatch.setattr(packed, "product", lambda x, *rest, was=packed.product: made.append(x) or was(x, *rest))
+    with torch.inference_mode(inference), torch.no_grad():
+        for shape in ((1, 1, 70), (1, 4, 70), (3, 70), (0, 70)):
+            x = torch.randn(shape)
+            for order in ([0, 1, 2], [2, 0, 1]):
+                made.clear()
+                for index in order:
+                    torch.testing.assert_close(parts[index](x), linears[index](x), atol=1e-5, rtol=1e-5)
+                assert len(made) == 1
+
+
+@torch.no_grad()
+def test_rows_that_have_changed_are_read_again():
+    """Others, the same ones in place, and the same ones once more by the same layer."""
+    linears, parts = joint(True)
+    x, y = torch.randn(4, 70), torch.randn(4, 70)
+    for index, rows in ((0, x), (1, y), (1, x), (1, x), (0, y), (2, y)):
+        torch.testing.assert_close(parts[index](rows), linears[index](rows), atol=1e-5, rtol=1e-5)
+    parts[0](x)
+    x.mul_(2)
+    torch.testing.assert_close(parts[1](x), linears[1](x), atol=1e-5, rtol=1e-5)
+    parts[0](x).zero_()
+    torch.testing.assert_close(parts[2](x), linears[2](x), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_weights_of_each_are_still_to_be_had():
+    for bias in (True, False):
+        for linear, part in zip(*joint(bias), strict=True):
+            assert torch.equal(part.weight, linear.weight)
+            assert torch.equal(part.bias, linear.bias) if bias else part.bias is None
+
+
+def test_queries_keys_and_values_are_joined_and_gates_with_what_they_open(everything):
+    model = random_model(Family("llama").config())
+    pack(model)
+    kinds = {name.rpartition(".")[2]: type(layer) for name, layer in model.named_modules() if "_proj" in name}
+    assert kinds["q_proj"] is kinds["k_proj"] is kinds["v_proj"] is kinds["gate_proj"] is kinds["up_proj"] is Part
+    assert kinds["o_proj"] is kinds["down_proj"] is Packed
+    first = model.base_model.layers[0]
+    assert first.self_attn.q_proj.joint is first.self_attn.v_proj.joint
+    assert first.self_attn.q_proj.joint is not first.mlp.up_proj.joint
+
+
 def tied() -> PreTrainedModel:
     return random_model(Family("llama").config(tie_word_embeddings=True))
 
@@ -125,11 +180,11 @@ def test_bfloat16_is_laid_out_where_the_cpu_has_instructions_for_it(quick, every
     model = tied().bfloat16()
     expected = plain_logits(model)
     assert bool(pack(model)) == quick
-    assert {type(layer) for layer in linears(model)} == {Packed if quick else nn.Linear}
+    assert {type(layer) for layer in linears(model)} == ({Packed, Part} if quick else {nn.Linear})
     torch.testing.assert_close(plain_logits(model), expected, atol=0.05, rtol=0.05)
 
 
-@pytest.mark.parametrize("name", ["qwen3", "gemma3_text", "longcat_flash"])
+@pytest.mark.parametrize("name", [f.name for f in WORKING])
 @torch.no_grad()
 def test_a_model_says_the_same(name, everything):
     """longcat's router makes a product of its own with its weight."""

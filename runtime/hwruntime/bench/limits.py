@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hwruntime.attention import Layer
-from hwruntime.packed import Packed
+from hwruntime.packed import Packed, Part
 from hwruntime.quantized import Quantized
 
 COPIED = 2**28  # bytes of the copy that measures bandwidth: more than any cache of a processor holds
@@ -37,8 +37,8 @@ def bandwidth(device: torch.device) -> float:
     return 2 * COPIED / min(elapsed_ms(lambda: target.copy_(source), device) for _ in range(TIMES)) * 1e3
 
 
-def linears(model: PreTrainedModel) -> Iterator[nn.Linear | Quantized | Packed]:
-    return (module for module in model.modules() if isinstance(module, nn.Linear | Quantized | Packed))
+def linears(model: PreTrainedModel) -> Iterator[nn.Linear | Quantized | Packed | Part]:
+    return (module for module in model.modules() if isinstance(module, nn.Linear | Quantized | Packed | Part))
 
 
 class Linears:
