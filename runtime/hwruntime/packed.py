@@ -19,6 +19,7 @@ from hwruntime.selftest import plain_logits
 
 LARGE = 2**16  # weights: with fewer there is nothing to gain
 ROWS = 4  # what the layout is best for; it holds for any number
+FEW = 3  # rows: fewer are made `ROWS`
 BLOCKS = (64, 48, 32, 24, 16, 8)  # outputs that lie side by side in a layout, by the width of the CPU's vectors
 
 
@@ -28,9 +29,14 @@ def laid_out(weight: Tensor) -> nn.Parameter:
 
 
 def product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    """x [..., in] by a weight that is laid out, to [..., out]."""
-    made: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
-    return made
+    """x [..., in] by a weight that is laid out, to [..., out]. oneDNN takes longer for one row and for two than for the
+    number that the layout is best for: so there are as many, and what comes of the others is left."""
+    rows = x.shape[-2] if x.ndim > 1 else 0
+    few = 0 < rows < FEW and x.numel() == rows * x.shape[-1]
+    made: Tensor = torch.ops.mkldnn._linear_pointwise(
+        nn.functional.pad(x, (0, 0, 0, ROWS - rows)) if few else x, packed, bias, "none", [], ""
+    )
+    return made[..., :rows, :] if few else made
 
 
 def changes(x: Tensor) -> int | None:
