@@ -54,6 +54,7 @@ STAGES = (
     Stage(8_000_000, SELDOM, decay=1.0, rate=0.4),
     Stage(12_000_000, SELDOM, decay=1.0, rate=0.5),
     Stage(5_000_000, replace(SELDOM, ends=16.0, long=0.4), decay=1.0, rate=0.3, keeps=0.5),
+    Stage(3_000_000, replace(SELDOM, ends=12.0, last=12.0, long=0.4), decay=1.0, rate=0.3, keeps=0.5),
 )
 
 
