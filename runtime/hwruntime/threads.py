@@ -3,9 +3,9 @@ imported here."""
 
 import os
 
-# Turns of a loop, some hundreds of microseconds: until the next product of a pass begins. Threads that sleep at once are
-# woken hundreds of times a pass, which takes a fifth longer; threads that turn without end stall a pass many times over
-# where other processes use the cores (docs/performance.md has the figures).
+# Turns of a loop, some hundreds of microseconds: until the next product of a pass begins. Threads that sleep at once
+# are woken hundreds of times a pass, which takes a fifth longer; threads that turn without end stall a pass many times
+# over where other processes use the cores (docs/performance.md has the figures).
 SPINS = "100000"
 OURS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPINS}
 
