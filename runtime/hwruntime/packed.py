@@ -8,7 +8,6 @@ memory does. Sums are of the same numbers in another order.
 import ctypes
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -135,11 +134,13 @@ class PackedEmbedding(nn.Module):
 @torch.no_grad()
 def pack(model: PreTrainedModel) -> list[str]:
     """Lay out a model's linear layers of `LARGE` weights and more, in place; lines for `-v`. Only where it helps: on
-    a CPU with oneDNN, in float32, and in bfloat16 where the CPU has instructions for it. The model is run once, to see
-    which layers read the same rows."""
+    a CPU with oneDNN, in float32, and in bfloat16 where the CPU has instructions for it. The model is then run once, to
+    see which layers read the same rows."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return []
     layers = {name: module for name, module in model.named_modules() if type(module) is nn.Linear and _helps(module)}
+    if not layers:
+        return []
     head = next((name for name, layer in layers.items() if layer.weight is model.get_input_embeddings().weight), None)
     why = []
     if head and not _pack_with_embedding(model, head, layers.pop(head)):
@@ -181,12 +182,14 @@ def _joined(model: PreTrainedModel, layers: Mapping[str, nn.Linear]) -> list[lis
 
 def _pack_with_embedding(model: PreTrainedModel, name: str, linear: nn.Linear) -> bool:
     """Lay out an output layer, and let the embedding that shares its weight read its rows there, if it can."""
-    embedding, layer = model.get_input_embeddings(), Packed(linear)
-    plain = type(embedding) is nn.Embedding and embedding.max_norm is None
-    blocks = blocks_of(layer.packed, linear.weight) if plain else None
+    embedding = model.get_input_embeddings()
+    if type(embedding) is not nn.Embedding or embedding.max_norm is not None:
+        return False
+    layer = Packed(linear)
+    blocks = blocks_of(layer.packed, linear.weight)
     if blocks is None:
         return False
-    model.set_input_embeddings(PackedEmbedding(cast(nn.Embedding, embedding), layer, blocks))
+    model.set_input_embeddings(PackedEmbedding(embedding, layer, blocks))
     _replace(model, name, layer)
     return True
 
