@@ -8,9 +8,11 @@ memory does. Sums are of the same numbers in another order.
 import ctypes
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from hwruntime.devices import quick_bfloat16
@@ -19,6 +21,7 @@ from hwruntime.selftest import plain_logits
 LARGE = 2**16  # weights: with fewer there is nothing to gain
 ROWS = 4  # what the layout is best for; it holds for any number
 FEW = 3  # rows: fewer are made `ROWS`
+SOME = 512  # tokens by which an embedding of a class of its own is compared
 BLOCKS = (64, 48, 32, 24, 16, 8)  # outputs that lie side by side in a layout, by the width of the CPU's vectors
 
 
@@ -111,14 +114,17 @@ class Part(nn.Module):
 
 
 class PackedEmbedding(nn.Module):
-    """An input embedding that reads the weight of the output layer, which is stored once, laid out for products."""
+    """An input embedding that reads the weight of the output layer, which is stored once, laid out for products. What
+    else it does (Gemma scales what it reads) is left to the model's own."""
 
     def __init__(self, embedding: nn.Embedding, layer: Packed, blocks: Tensor) -> None:
         """`blocks`: as `blocks_of` the layer's weight."""
         super().__init__()
         self.num_embeddings, self.embedding_dim = embedding.num_embeddings, embedding.embedding_dim
+        self.padding_idx = embedding.padding_idx
         self.packed = layer.packed  # owns the memory that `blocks` looks at
         self._blocks = blocks
+        self._own = None if type(embedding) is nn.Embedding else emptied(embedding)
 
     @property
     def weight(self) -> Tensor:
@@ -128,7 +134,23 @@ class PackedEmbedding(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens [...] to [..., dim]."""
         width = self._blocks.shape[2]
-        return self._blocks[tokens // width, :, tokens % width].flatten(-2)[..., : self.embedding_dim]
+        rows = self._blocks[tokens // width, :, tokens % width].flatten(-2)[..., : self.embedding_dim]
+        if self._own is None:
+            return rows
+        places = torch.arange(tokens.numel()).view_as(tokens)
+        made: Tensor = functional_call(self._own, {"weight": rows.reshape(-1, self.embedding_dim)}, (places,))
+        return made
+
+
+def emptied(embedding: nn.Embedding) -> nn.Embedding:
+    """A copy without weights, to be called with some."""
+    other = copy(embedding)
+    other._parameters = {
+        **embedding._parameters,
+        "weight": nn.Parameter(embedding.weight.new_empty(0, 0), requires_grad=False),
+    }
+    other.padding_idx = None  # is of no use without gradients, and may lie behind the rows that it is called with
+    return other
 
 
 @torch.no_grad()
@@ -183,13 +205,17 @@ def _joined(model: PreTrainedModel, layers: Mapping[str, nn.Linear]) -> list[lis
 def _pack_with_embedding(model: PreTrainedModel, name: str, linear: nn.Linear) -> bool:
     """Lay out an output layer, and let the embedding that shares its weight read its rows there, if it can."""
     embedding = model.get_input_embeddings()
-    if type(embedding) is not nn.Embedding or embedding.max_norm is not None:
+    if not isinstance(embedding, nn.Embedding) or embedding.max_norm is not None:
         return False
     layer = Packed(linear)
     blocks = blocks_of(layer.packed, linear.weight)
     if blocks is None:
         return False
-    model.set_input_embeddings(PackedEmbedding(embedding, layer, blocks))
+    reads = PackedEmbedding(embedding, layer, blocks)
+    some = torch.linspace(0, embedding.num_embeddings - 1, SOME).long()
+    if not torch.equal(reads(some), embedding(some)):  # one that does not treat all tokens alike
+        return False
+    model.set_input_embeddings(reads)
     _replace(model, name, layer)
     return True
 
