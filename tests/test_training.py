@@ -48,14 +48,16 @@ def text(*steps: generator.Step) -> str:
 
 
 @pytest.mark.parametrize("make", [make_sums, make_chains])
+@pytest.mark.parametrize(("program", "every"), [("sums", 0), ("chains", 64)])
 @pytest.mark.parametrize("seed", range(6))
-def test_an_ideal_run_is_a_run_of_the_program(make, seed, tokenizer):
+def test_an_ideal_run_is_a_run_of_the_program(make, program, every, seed, tokenizer):
     rng = random.Random(seed)
     workers = rng.randint(1, 4)
     asked = generator.List.of(make(rng, rng.randint(1, 8)))
-    run = list(generator.simulate(rng, asked, workers))
+    run = list(generator.simulate(rng, asked, workers, generator.Manner(every=every)))
     lines = [iter(line) for line in scripts(run, workers)]
-    program = hw.load(ROOT / "programs" / "sums.hw").compiled
+    program = hw.load(ROOT / "programs" / f"{program}.hw").compiled
+    assert [sync.every for sync in program.syncs] == [every] * bool(every)
     session = Session(program, {"problems": opening(asked.problems), "n": workers}, tokenizer)
     for moment in run:
         rows = session.next_pass().rows
@@ -196,6 +198,30 @@ def test_a_decision_that_was_right_has_weight_where_it_was_written():
     weights = generator._weights(asked, [generator.Step(0, number=1)], [], taken)
     assert weights[3] == 0  # a problem that another has taken before
     assert generator._weights(asked, [], [], taken)[3] > 2
+
+
+def test_one_that_leaves_too_early_is_not_to_be_followed():
+    asked = generator.List.of(["47+38", "86-29", "sort 5291"])
+    runs = (generator.simulate(random.Random(seed), asked, 2, generator.Manner(leaves=0.5)) for seed in range(50))
+    now = next(now for run in runs for now in run if [step.number for step in now.steps] == [0, 2])
+    left = now.steps[0]
+    assert generator.preferred(asked, now.steps) == [1, 3]
+    weights = dict(
+        zip((token.text for token in left.tokens), generator._weights(asked, now.done, [], left), strict=True)
+    )
+    assert weights[generator.TAKEN] == 0
+    other = generator.Step(1 - left.worker, generator.prefix(generator.NAMES[1 - left.worker]))
+    assert generator.ideal_choice(asked, [*now.done, left], other) > 0
+
+
+def test_the_end_of_a_list_is_shown_more_often_where_another_is_still_at_work():
+    asked = generator.List.of(["47+38", "sort 111111"])
+    mix, run = generator.Mix(ends=2.0, busy=3.0), list(generator.simulate(random.Random(0), asked, 2))
+    first = next(now for now in run if any(step.choosing for step in now.steps) and len(now.done) == 1)
+    last = next(now for now in run if any(step.number == 0 for step in now.steps) and len(now.done) == 2)
+    for now, rarity in ((first, 6.0), (last, 2.0)):
+        (own,) = (step.worker for step in now.steps if step.choosing)
+        assert generator._rarity(now, own, mix) == rarity
 
 
 def test_an_answer_has_weight_where_the_text_in_front_tells_it():

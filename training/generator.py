@@ -331,11 +331,31 @@ class Manner:
     """How a run departs from the ideal, so that the model survives what an ideal run never has."""
 
     wander: float = 0.0  # probability that a worker takes any number it could begin
+    leaves: float = 0.0  # probability that a worker that chooses says that all are taken, be it true or not
     stall: float = 0.0  # probability that a worker misses a pass
     asks: float = 0.0  # probability per pass that a worker is asked whether its work is redundant
     starts: float = 0.0  # probability that a worker is asked where a step begins
     lead: str = "\n"  # in front of that question in the middle of a step
+    every: int = 0  # tokens handed to the workers until the next that begins a step is asked; 0: nobody is, for that
     begins: tuple[int | None, ...] = ()  # the problem that each worker is handed at the start
+
+
+@dataclass
+class SyncCounter:
+    """A program's `sync every N tokens`: how many tokens the workers were handed since one was last asked."""
+
+    every: int
+    handed: int = 0
+
+    def hand(self, tokens: Sequence[Token]) -> None:
+        """Count what a worker gets next."""
+        self.handed += len(tokens)
+
+    def is_due(self) -> bool:
+        """Whether to ask the worker that begins a step now; the count begins anew then."""
+        due = 0 < self.every < self.handed
+        self.handed = 0 if due else self.handed
+        return due
 
 
 def simulate(rng: random.Random, asked: List, workers: int, manner: Manner = Manner()) -> Iterator[Moment]:
@@ -343,6 +363,7 @@ def simulate(rng: random.Random, asked: List, workers: int, manner: Manner = Man
     crew = [Worker(Step(index), prefix(NAMES[index])) for index in range(workers)]
     _hand_out(crew, asked, manner.begins)
     done: list[Step] = []
+    counter = SyncCounter(manner.every)
     while not all(worker.stopped for worker in crew):
         writes = [worker for worker in crew if not done or rng.random() >= manner.stall]
         for worker in writes:
@@ -361,7 +382,7 @@ def simulate(rng: random.Random, asked: List, workers: int, manner: Manner = Man
             return
         for worker in writes:
             if not worker.stopped:
-                _advance(rng, worker, now, manner, done)
+                _advance(rng, worker, now, manner, counter, done)
 
 
 def _hand_out(crew: Sequence[Worker], asked: List, begins: Sequence[int | None]) -> None:
@@ -382,18 +403,23 @@ def _hand(worker: Worker, asked: List, number: int) -> None:
     worker.script, worker.step.number, worker.step.choosing = script[cut:], number, False
 
 
-def _advance(rng: random.Random, worker: Worker, now: Moment, manner: Manner, done: list[Step]) -> None:
+def _advance(
+    rng: random.Random, worker: Worker, now: Moment, manner: Manner, counter: SyncCounter, done: list[Step]
+) -> None:
     seen, wish = now.seen(worker.step.worker), None
     if worker.step.choosing:
         worker.step.beside = now.beside(worker.step.worker)
         wish = _anything(rng, now.asked, seen) if rng.random() < manner.wander else None
+        wish = 0 if manner.leaves and rng.random() < manner.leaves else wish
     token = worker.next(now.asked, seen, wish)
     if token.text == END:
         done.append(worker.ends_step())
-        if rng.random() < manner.starts:
+        if rng.random() < manner.starts or counter.is_due():
             _ask(worker, "")
+        counter.hand(worker.pending)
         return
     worker.pending, worker.stopped = [token], token.text == TAKEN
+    counter.hand(worker.pending)
     if rng.random() < manner.asks and _may_be_asked(worker, token):
         _ask(worker, manner.lead)
 
@@ -523,11 +549,15 @@ class Mix:
     """How much there is of what in the texts of a part of the training."""
 
     ends: float = 1.0  # how much rather than any other choice to show the one that all are taken
+    busy: float = 1.0  # and how much more where another is still at work
     last: float = 1.0  # and the one where only one or two are left
     starts: tuple[float, ...] = (0.2, 0.5)  # probability that a worker is asked where a step begins, one of these
     drills: float = 0.0  # probability of drills instead of views of a run
     long: float = 0.0  # probability that a list is one of the longest there may be
     hard: float = 0.0  # probability that a problem which can be made harder is
+    synced: float = (
+        0.0  # probability that workers are asked as a program asks, and all they do wrong is to leave too early
+    )
 
 
 def _rarity(now: Moment, own: int, mix: Mix) -> float:
@@ -538,7 +568,7 @@ def _rarity(now: Moment, own: int, mix: Mix) -> float:
     others = [step for step in now.steps if step.worker != own and step.tokens]
     free = preferred(now.asked, now.seen(own))
     if not free:
-        return mix.ends
+        return mix.ends * (mix.busy if any(step.number != 0 for step in others) else 1.0)
     reordered = 6.0 if free != sorted(free) else 1.0
     if len(free) <= 2 < len(now.asked.problems):  # to be told from none
         reordered *= mix.last
@@ -572,6 +602,8 @@ def _repeated(rng: random.Random, length: int) -> str:
 
 
 def _manner(rng: random.Random, asked: List, workers: int, chained: bool, mix: Mix) -> Manner:
+    if mix.synced and rng.random() < mix.synced:
+        return Manner(every=rng.choice((32, 64, 64, 128)), leaves=rng.choice((0.0, 0.1)))
     kind = rng.random()
     if kind < 0.2:
         return Manner()

@@ -48,6 +48,7 @@ class Stage:
 # is seldom asked, and of what was got wrong behind the parts before.
 FIRST = 26_407_000
 SELDOM = Mix(ends=4.0, last=4.0, starts=(0.4, 0.8), drills=0.2, hard=0.5)
+SYNCED = replace(SELDOM, ends=6.0, busy=3.0, last=8.0, long=0.4, synced=0.6)
 STAGES = (
     Stage(FIRST, Mix(drills=0.3), warm_up=360_000 / FIRST, curriculum=10_800_000 / FIRST),
     Stage(24_000_000, Mix(ends=4.0, starts=(0.4, 0.8), drills=0.3), decay=1.0),
@@ -55,6 +56,8 @@ STAGES = (
     Stage(12_000_000, SELDOM, decay=1.0, rate=0.5),
     Stage(5_000_000, replace(SELDOM, ends=16.0, long=0.4), decay=1.0, rate=0.3, keeps=0.5),
     Stage(3_000_000, replace(SELDOM, ends=12.0, last=12.0, long=0.4), decay=1.0, rate=0.3, keeps=0.5),
+    Stage(4_000_000, SYNCED, decay=1.0, rate=0.3, keeps=0.5),
+    Stage(4_000_000, SYNCED, decay=1.0, rate=0.3, keeps=0.5),
 )
 
 
