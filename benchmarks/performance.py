@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hwruntime.devices import cpu_info
+
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- hw bench: begin -->", "<!-- hw bench: end -->"
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # what decides how quick a CPU is at this
@@ -60,9 +62,7 @@ def inserted(text: str, found: str) -> str:
 
 def machine() -> str:
     """The CPU, as far as Linux says what it is."""
-    info = Path("/proc/cpuinfo")
-    fields = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line) if info.exists() else {}
-    told = {name.strip(): value.strip() for name, value in fields.items()}
+    told = cpu_info()
     has = [flag for flag in FLAGS if flag in told.get("flags", "").split()]
     name = told.get("model name", platform.machine())
     return f"{os.cpu_count()} cores of {name}" + (f" ({', '.join(has)})" if has else "")

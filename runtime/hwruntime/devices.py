@@ -1,5 +1,7 @@
 """Where a model runs, and in which numbers: `auto`, or what the user asked for."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -51,6 +53,13 @@ def find_dtype(name: str, device: torch.device, stored: torch.dtype | None) -> t
 def quick_bfloat16() -> bool:
     """Whether the CPU has instructions for bfloat16: AVX512-BF16 or AMX."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def cpu_info() -> dict[str, str]:
+    """What Linux says of a CPU: `vendor_id`, `model name`, `flags`, ... Nothing on other systems."""
+    told = Path("/proc/cpuinfo")
+    fields = [line.split(":", 1) for line in told.read_text().splitlines() if ":" in line] if told.exists() else []
+    return {name.strip(): value.strip() for name, value in fields}
 
 
 def find_kv_dtype(name: str) -> torch.dtype | None:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 import hwlang as hw
 from hwruntime import packed
 from hwruntime.bench.limits import linears, weight_bytes
-from hwruntime.packed import Joint, Packed, PackedEmbedding, Part, blocks_of, pack
+from hwruntime.packed import FEW, Joint, Packed, PackedEmbedding, Part, blocks_of, pack
 from hwruntime.selftest import plain_logits
 from tests.hwruntime.models_for_tests import WORKING, Family, random_model
 
@@ -25,10 +25,12 @@ def everything(monkeypatch) -> None:
     monkeypatch.setattr(packed, "LARGE", 0)
 
 
+@pytest.mark.parametrize("few", [0, FEW])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("size", [(300, 520), (128, 64), (33, 7)])
 @torch.no_grad()
-def test_any_number_of_rows_gives_the_product(size, bias):
+def test_any_number_of_rows_gives_the_product(size, bias, few, monkeypatch):
+    monkeypatch.setattr(packed, "too_few", lambda: few)
     linear = nn.Linear(*size, bias=bias)
     layer = Packed(linear)
     for shape in ((), (0,), (1,), (1, 1), (2,), (1, 2), (2, 2), (0, 2), (3,), (1, 4), (2, 3), (16,), (1, 100)):
@@ -38,9 +40,11 @@ def test_any_number_of_rows_gives_the_product(size, bias):
     torch.testing.assert_close(layer(across), linear(across), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("few", [0, FEW])
 @pytest.mark.parametrize("size", [(300, 520), (33, 7)])
 @torch.no_grad()
-def test_a_product_in_bfloat16_is_as_near_as_torchs_own(size):
+def test_a_product_in_bfloat16_is_as_near_as_torchs_own(size, few, monkeypatch):
+    monkeypatch.setattr(packed, "too_few", lambda: few)
     linear = nn.Linear(*size)
     halved = nn.Linear(*size, dtype=torch.bfloat16)
     halved.load_state_dict(linear.state_dict())
@@ -48,6 +52,12 @@ def test_a_product_in_bfloat16_is_as_near_as_torchs_own(size):
     for rows in (0, 1, 2, 3, 4, 100):
         x = torch.randn(rows, size[0], dtype=torch.bfloat16)
         torch.testing.assert_close(Packed(halved)(x).float(), linear(x.float()), atol=0.02, rtol=0.01)
+
+
+@pytest.mark.parametrize(("vendor", "rows"), [("AuthenticAMD", FEW), ("GenuineIntel", 0), (None, 0)])
+def test_few_rows_are_filled_up_where_that_is_known_to_be_quicker(vendor, rows, monkeypatch):
+    monkeypatch.setattr(packed, "cpu_info", lambda: {"vendor_id": vendor} if vendor else {})
+    assert packed.too_few.__wrapped__() == rows
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
