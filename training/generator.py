@@ -555,9 +555,7 @@ class Mix:
     drills: float = 0.0  # probability of drills instead of views of a run
     long: float = 0.0  # probability that a list is one of the longest there may be
     hard: float = 0.0  # probability that a problem which can be made harder is
-    synced: float = (
-        0.0  # probability that workers are asked as a program asks, and all they do wrong is to leave too early
-    )
+    synced: float = 0.0  # probability that workers are asked as a program asks; all they do wrong is to leave too early
 
 
 def _rarity(now: Moment, own: int, mix: Mix) -> float:
