@@ -347,11 +347,7 @@ class SyncCounter:
     every: int
     handed: int = 0
 
-    def hand(self, tokens: Sequence[Token]) -> None:
-        """Count what a worker gets next."""
-        self.handed += len(tokens)
-
-    def is_due(self) -> bool:
+    def falls_due(self) -> bool:
         """Whether to ask the worker that begins a step now; the count begins anew then."""
         due = 0 < self.every < self.handed
         self.handed = 0 if due else self.handed
@@ -383,6 +379,7 @@ def simulate(rng: random.Random, asked: List, workers: int, manner: Manner = Man
         for worker in writes:
             if not worker.stopped:
                 _advance(rng, worker, now, manner, counter, done)
+                counter.handed += len(worker.pending)
 
 
 def _hand_out(crew: Sequence[Worker], asked: List, begins: Sequence[int | None]) -> None:
@@ -414,12 +411,10 @@ def _advance(
     token = worker.next(now.asked, seen, wish)
     if token.text == END:
         done.append(worker.ends_step())
-        if rng.random() < manner.starts or counter.is_due():
+        if rng.random() < manner.starts or counter.falls_due():
             _ask(worker, "")
-        counter.hand(worker.pending)
         return
     worker.pending, worker.stopped = [token], token.text == TAKEN
-    counter.hand(worker.pending)
     if rng.random() < manner.asks and _may_be_asked(worker, token):
         _ask(worker, manner.lead)
 
