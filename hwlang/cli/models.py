@@ -17,7 +17,7 @@ def add(
     """`openings`: whether the command reads any, and may run on other engines than our own; `servers`: also on
     servers."""
     parser.add_argument("--model", help=f"a folder, a hub name, or `tiny` (default: {default})")
-    parser.add_argument("--attention", default="auto", choices=("auto", "torch", "flashinfer", "sglang"))
+    parser.add_argument("--attention", default="auto", choices=("auto", "torch", "cpu", "flashinfer", "sglang"))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
     parser.add_argument("--weights", default="auto", help="auto, or int8 or int4 on a CPU: quicker, less exact")

@@ -6,6 +6,7 @@ dtype, a renamed one, one that is cut off are refused. What is in use is never c
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -99,6 +100,13 @@ class Kept:
             raise KeptError(f"`{self.path}` is of something else: it has another {', '.join(other)}")
         if missing := sorted(set(names) - set(there)):
             raise KeptError(f"`{self.path}` is not complete: it has no {missing[0]}")
+
+
+def cache_folder(name: str) -> Path:
+    """A folder among the user's caches. A relative `XDG_CACHE_HOME` does not count, as XDG has it."""
+    told = os.environ.get("XDG_CACHE_HOME", "")
+    caches = told if Path(told).is_absolute() else os.path.expanduser("~/.cache")
+    return Path(caches) / "hwlang" / name
 
 
 def _remove(part: Path) -> None:

@@ -74,7 +74,7 @@ class Model:
         self._keeps = "logits_to_keep" in inspect.signature(self.hf.forward).parameters
         with quiet():
             try:
-                self._take_over(attention)
+                self._take_over(attention, stored)
             except FORWARD_ERRORS as error:
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 raise ModelError(f"`{self.name}` fails in its first forward pass ({reason})") from error
@@ -198,13 +198,13 @@ class Model:
         for layer, (keys, values) in stored.items():
             self._storage.write(layer, where, keys.to(self.hf.device), values.to(self.hf.device))
 
-    def _take_over(self, attention: str | Choice) -> None:
+    def _take_over(self, attention: str | Choice, kv_dtype: torch.dtype | None) -> None:
         """Put our attention in the place of the model's, and see that nothing else changes."""
         self.why += pack(self.hf)
         self.why += pin(self.hf, self.context)
         tap = Tap(self.hf)
         self.layers = probe(self.hf, tap, self.context)
-        self._shape = ModelShape(self.hf.device, self.hf.dtype, tuple(self.layers.values()))
+        self._shape = ModelShape(self.hf.device, self.hf.dtype, tuple(self.layers.values()), kv_dtype)
         self.attention = choose(attention, self._shape) if isinstance(attention, str) else attention
         self.why.append(f"attention: {self.attention.name}, {self.attention.why}")
         expected = plain_logits(self.hf)

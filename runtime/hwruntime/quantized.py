@@ -1,15 +1,14 @@
 """Weights of 8 or 4 bits on a CPU: a pass is as quick as memory gives it the weights, and these are two to eight times
-fewer bytes. Arithmetic stays in the model's dtype, by torch's own kernels.
+fewer bytes. Products are made by kernels of our own, of weights as they are and rows that are rounded to 15 bits; where
+these do not run, by torch's, in the model's dtype.
 
 Linear layers are converted, the output layer among them; embeddings and norms stay as they are. What has been converted
 is kept in the user's cache folder: converting takes some seconds for each 100M weights, reading them hardly any.
 """
 
 import hashlib
-import os
 import platform
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -17,12 +16,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import __version__ as transformers_version
 
+from hwruntime.cpu.build import CannotBuild, library
+from hwruntime.cpu.linear import GROUP, LANES, LinearKernel, pack4, pack8
 from hwruntime.errors import DeviceError
-from hwruntime.kept import Files, Kept, KeptError
+from hwruntime.kept import Files, Kept, KeptError, cache_folder
 
-FORMAT = "1"  # of the buffers: another one whenever a conversion gives others than before
+FORMAT = "2"  # of the buffers: another one whenever a conversion gives others than before
 
-GROUP = 32  # weights of one row that share a scale and a zero, where there are 4 bits for each
 MANY = 64  # rows: from here on 8 bits are unpacked for a matrix product, which the kernel for few rows does not do well
 
 
@@ -30,6 +30,7 @@ class Quantized(nn.Module):
     """A linear layer whose weights, buffers here, have few bits. `out_features` x `in_features`, as `nn.Linear`."""
 
     PARTS: ClassVar[tuple[str, ...]]  # names of the buffers that a conversion makes
+    LAYOUT: ClassVar[str]  # of these buffers
     bias: Tensor | None
 
     def __init__(self, linear: nn.Linear, parts: Mapping[str, Tensor] | None = None) -> None:
@@ -41,79 +42,152 @@ class Quantized(nn.Module):
             self.register_buffer(name, part)
 
     @staticmethod
+    def fits(linear: nn.Linear) -> bool:
+        """Whether the layer can be converted."""
+        raise NotImplementedError
+
+    @staticmethod
     def converted(linear: nn.Linear) -> dict[str, Tensor]:
         """The buffers for a layer's weights: `PARTS`."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] to [..., out], in the dtype of x."""
-        out = self.product(x.reshape(-1, self.in_features))
-        if self.bias is not None:
-            out += self.bias
-        return out.view(*x.shape[:-1], -1)
+        return self.product(x.reshape(-1, self.in_features)).view(*x.shape[:-1], -1)
 
     def product(self, rows: Tensor) -> Tensor:
-        """rows [n, in] by the weights: [n, out]."""
+        """rows [n, in] by the weights, with the bias: [n, out]."""
         raise NotImplementedError
 
 
-class Int8(Quantized):
-    """8 bits a weight, one scale for each output."""
+def levels8(linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    """8 bits a weight, -127 to 127 [out, in], and one scale for each output, float32 [out]."""
+    weight = linear.weight.detach().float()
+    scales = weight.abs().amax(1).clamp_min(1e-12) / 127
+    return (weight / scales[:, None]).round().to(torch.int8), scales
+
+
+def levels4(linear: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """4 bits a weight, 0 to 15 [out, groups, GROUP], and for each group a scale and what 0 stands for, of `dtype`
+    [out, groups]."""
+    groups = linear.weight.detach().float().view(linear.out_features, -1, GROUP)
+    lowest, highest = groups.amin(-1), groups.amax(-1)
+    scale, lowest = ((highest - lowest) / 15).clamp_min(1e-12).to(dtype), lowest.to(dtype)
+    levels = (groups - lowest[..., None]) / scale[..., None]
+    return levels.round().clamp(0, 15).int(), scale, lowest
+
+
+class TorchInt8(Quantized):
+    """8 bits a weight, by torch's kernel."""
 
     PARTS = ("weight", "scales")
+    LAYOUT = "torch"
     weight: Tensor  # int8 [out, in]
     scales: Tensor  # [out]
 
     @staticmethod
+    def fits(linear: nn.Linear) -> bool:
+        return linear.in_features % 16 == 0
+
+    @staticmethod
     def converted(linear: nn.Linear) -> dict[str, Tensor]:
-        weight = linear.weight.detach().float()
-        scales = weight.abs().amax(1).clamp_min(1e-12) / 127
-        rounded = (weight / scales[:, None]).round().to(torch.int8)
-        return {"weight": rounded, "scales": scales.to(linear.weight.dtype)}
+        levels, scales = levels8(linear)
+        return {"weight": levels, "scales": scales.to(linear.weight.dtype)}
 
     def product(self, rows: Tensor) -> Tensor:
         scales = self.scales.to(rows.dtype)
         if len(rows) > MANY:
-            return nn.functional.linear(rows, self.weight.to(rows.dtype)) * scales
-        return torch._weight_int8pack_mm(rows, self.weight, scales)
+            return biased(nn.functional.linear(rows, self.weight.to(rows.dtype)) * scales, self.bias)
+        return biased(torch._weight_int8pack_mm(rows, self.weight, scales), self.bias)
 
 
-class Int4(Quantized):
-    """4 bits a weight; each group of `GROUP` in a row has a scale and a zero."""
+class TorchInt4(Quantized):
+    """4 bits a weight, by torch's kernel."""
 
     PARTS = ("packed", "scales")
+    LAYOUT = "torch"
     packed: Tensor  # uint8 [out, in / 2], as torch's kernel wants them
     scales: Tensor  # [in / GROUP, out, 2]: scale and middle
 
     @staticmethod
+    def fits(linear: nn.Linear) -> bool:
+        return linear.in_features % GROUP == 0 and linear.out_features % 16 == 0
+
+    @staticmethod
     def converted(linear: nn.Linear) -> dict[str, Tensor]:
-        groups = linear.weight.detach().float().view(linear.out_features, -1, GROUP)
-        low, high = groups.amin(-1), groups.amax(-1)
-        scale = ((high - low) / 15).clamp_min(1e-12)
-        levels = ((groups - low[..., None]) / scale[..., None]).round().clamp(0, 15).int()
+        levels, scale, lowest = levels4(linear, linear.weight.dtype)
         packed = torch._convert_weight_to_int4pack_for_cpu(levels.flatten(1), 2)
-        scales = torch.stack([scale, low + 8 * scale], -1).transpose(0, 1).contiguous()
-        return {"packed": packed, "scales": scales.to(linear.weight.dtype)}
+        scales = torch.stack([scale, lowest + 8 * scale], -1).transpose(0, 1).contiguous()
+        return {"packed": packed, "scales": scales}
 
     def product(self, rows: Tensor) -> Tensor:
         scales = self.scales.to(rows.dtype)
-        made: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, GROUP, scales)
-        return made
+        return biased(torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, GROUP, scales), self.bias)
 
 
-def fits_int8(linear: nn.Linear) -> bool:
-    return linear.in_features % 16 == 0
+class OwnQuantized(Quantized):
+    """By a kernel of our own: in memory as that reads it."""
+
+    PARTS = ("packed",)
+    LAYOUT = "1"
+    KERNEL: ClassVar[str]
+    packed: Tensor  # uint8 [blocks of 16 outputs, bytes]
+
+    def __init__(self, linear: nn.Linear, parts: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(linear, parts)
+        self._kernel = LinearKernel(self.KERNEL, library())
+        more = LANES * len(self.packed) - self.out_features
+        self._added = None if self.bias is None else nn.functional.pad(self.bias.detach().float(), (0, more))
+
+    def product(self, rows: Tensor) -> Tensor:
+        return self._kernel.multiply(rows, self.packed, self._added, self.out_features)
 
 
-def fits_int4(linear: nn.Linear) -> bool:
-    return linear.in_features % GROUP == 0 and linear.out_features % 16 == 0
+class OwnInt8(OwnQuantized):
+    """8 bits a weight."""
+
+    KERNEL = "int8"
+
+    @staticmethod
+    def fits(linear: nn.Linear) -> bool:
+        return True
+
+    @staticmethod
+    def converted(linear: nn.Linear) -> dict[str, Tensor]:
+        return {"packed": pack8(*levels8(linear))}
 
 
-KINDS: Mapping[str, tuple[type[Quantized], Callable[[nn.Linear], bool]]] = {
-    "int8": (Int8, fits_int8),
-    "int4": (Int4, fits_int4),
-}
-WEIGHTS = ("auto", *KINDS)  # `auto`: as the checkpoint has them
+class OwnInt4(OwnQuantized):
+    """4 bits a weight."""
+
+    KERNEL = "int4"
+
+    @staticmethod
+    def fits(linear: nn.Linear) -> bool:
+        return linear.in_features % GROUP == 0
+
+    @staticmethod
+    def converted(linear: nn.Linear) -> dict[str, Tensor]:
+        return {"packed": pack4(*levels4(linear, torch.bfloat16))}
+
+
+def biased(out: Tensor, bias: Tensor | None) -> Tensor:
+    return out if bias is None else out.add_(bias)
+
+
+TORCH: Mapping[str, type[Quantized]] = {"int8": TorchInt8, "int4": TorchInt4}
+OWN: Mapping[str, type[Quantized]] = {"int8": OwnInt8, "int4": OwnInt4}
+WEIGHTS = ("auto", *TORCH)  # `auto`: as the checkpoint has them
+
+
+def choose_kind(weights: str) -> tuple[type[Quantized], str]:
+    """The layers for weights of some bits, and why these: of our own kernels where they run, else of torch's."""
+    try:
+        kernels = library()
+        LinearKernel(weights, kernels)
+    except CannotBuild as error:
+        return TORCH[weights], f"torch's kernels: {error}"
+    return OWN[weights], kernels.how
 
 
 def check_weights(weights: str, device: torch.device) -> None:
@@ -134,16 +208,18 @@ def quantize(model: PreTrainedModel, weights: str, files: Files | None = None) -
     """
     if weights == "auto":
         return []
-    kind, fits = KINDS[weights]
+    kind, how = choose_kind(weights)
     layers = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
-    fitting = {name: linear for name, linear in layers.items() if fits(linear)}
+    fitting = {name: linear for name, linear in layers.items() if kind.fits(linear)}
     left = len(layers) - len(fitting)
-    why = [f"weights: {weights}, {len(fitting)} linear layers" + (f"; {left} are as they were" if left else "")]
+    told = f"weights: {weights}, {len(fitting)} linear layers" + (f"; {left} are as they were" if left else "")
+    why = [told, f"weights: {how}"] if fitting else [told]
     if files is None or not fitting:
         made = {name: kind(linear) for name, linear in fitting.items()}
     else:
-        made, how = kept_or_converted(Kept(cache_folder(), identity(fitting, files, weights)), kind, fitting)
-        why += how
+        kept = Kept(cache_folder("weights"), identity(fitting, files, weights, kind.LAYOUT))
+        made, conversion = kept_or_converted(kept, kind, fitting)
+        why += conversion
     for name, layer in made.items():
         parent, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(parent), attribute, layer)
@@ -181,7 +257,7 @@ def from_kept(
     }
 
 
-def identity(linears: Mapping[str, nn.Linear], files: Files, weights: str) -> dict[str, str]:
+def identity(linears: Mapping[str, nn.Linear], files: Files, weights: str, layout: str) -> dict[str, str]:
     """All that the buffers depend on. Raises `ModelError`."""
     shapes = [f"{name} {linear.out_features} x {linear.in_features}" for name, linear in linears.items()]
     dtypes = dict.fromkeys(str(linear.weight.dtype).removeprefix("torch.") for linear in linears.values())
@@ -190,16 +266,9 @@ def identity(linears: Mapping[str, nn.Linear], files: Files, weights: str) -> di
         "checkpoint": files.digest,
         "layers": hashlib.sha256("\n".join(shapes).encode()).hexdigest(),
         "weights": weights,
+        "layout": layout,
         "dtype": ", ".join(dtypes),
         "torch": torch.__version__,  # 4 bits are packed as its kernels want them, for vectors of the CPU's width
         "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "transformers": transformers_version,  # which makes layers of what is in the files
     }
-
-
-def cache_folder() -> Path:
-    """The folder for converted weights, among the user's caches. A relative `XDG_CACHE_HOME` does not count, as XDG
-    has it."""
-    told = os.environ.get("XDG_CACHE_HOME", "")
-    caches = told if Path(told).is_absolute() else os.path.expanduser("~/.cache")
-    return Path(caches) / "hwlang" / "weights"

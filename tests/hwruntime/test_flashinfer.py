@@ -283,8 +283,9 @@ def test_where_flashinfer_cannot_run(monkeypatch, device, capability, dtype, dim
         choose("flashinfer", model)
     assert failure.value.message == f"attention `flashinfer` cannot run here: {reason}"
     assert failure.value.help
-    assert choose("auto", model).name == "torch"
-    assert reason in choose("auto", model).why
+    if device == "cuda":
+        assert choose("auto", model).name == "torch"
+        assert reason in choose("auto", model).why
 
 
 def test_flashinfer_is_what_runs_on_a_gpu(monkeypatch):

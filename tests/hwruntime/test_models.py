@@ -15,9 +15,10 @@ from tests.hwruntime.models_for_tests import (
     random_model,
     random_tokens,
 )
+from tests.hwruntime.own_kernels import CPU
 
 
-@pytest.mark.parametrize("attention", ["torch", FLASHINFER_ON_CPU], ids=["torch", "flashinfer"])
+@pytest.mark.parametrize("attention", ["torch", CPU, FLASHINFER_ON_CPU], ids=["torch", "cpu", "flashinfer"])
 @pytest.mark.parametrize("family", WORKING, ids=lambda family: family.name)
 def test_blocks_in_a_row_are_one_text(family, attention):
     """Prefilled, decoded, moved and decoded on: the logits of the flat text throughout."""

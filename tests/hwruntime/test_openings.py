@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_used_is_told_once_and_replaced(how, tmp_path, cap
     if how == "cut off":
         path.write_bytes(whole[:-1])
     else:
-        Run(tmp_path, Model.load(str(QWEN), dtype="bfloat16"))
+        Run(tmp_path, Model.load(str(QWEN), dtype="bfloat16", attention="torch"))
         next(each for each in files(tmp_path) if each != path).rename(path)
     with caplog.at_level(logging.WARNING):
         again = Run(tmp_path)

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 import hwlang as hw
+from tests.hwruntime.own_kernels import CPU
 
 PARITY = Path(__file__).parents[1] / "parity"
 PROGRAMS = sorted(PARITY.glob("*.hw"))
 
 
-@pytest.fixture(scope="module")
-def engines() -> dict[str, hw.Engine]:
-    return {name: hw.Engine(str(PARITY / name), dtype="float32") for name in ("qwen2", "llama3")}
+@pytest.fixture(scope="module", params=["torch", CPU])
+def engines(request) -> dict[str, hw.Engine]:
+    names = ("qwen2", "llama3")
+    return {name: hw.Engine(str(PARITY / name), dtype="float32", attention=request.param) for name in names}
 
 
 def test_there_are_eight_programs():

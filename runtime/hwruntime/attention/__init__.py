@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from torch import Tensor, bfloat16, cuda, device, dtype, float16
+import torch
+from torch import Tensor, bfloat16, cuda, float16
 
 from hwruntime.cache import Pool, Storage
 from hwruntime.errors import DeviceError
@@ -18,7 +19,7 @@ from hwruntime.plan import Plan
 if TYPE_CHECKING:
     from hwruntime.graphs import Recording
 
-ATTENTION = ("auto", "torch", "flashinfer")
+ATTENTION = ("auto", "torch", "cpu", "flashinfer")
 
 
 class Rotation(Protocol):
@@ -109,11 +110,12 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What an executor must know about the model whose attention it is."""
+    """What an executor must know about the model whose attention it is. `kv_dtype`: of the cache, None for `dtype`."""
 
-    device: device
-    dtype: dtype
+    device: torch.device
+    dtype: torch.dtype
     layers: Sequence[Layer]
+    kv_dtype: torch.dtype | None = None
 
 
 @dataclass(frozen=True)
@@ -129,14 +131,36 @@ def choose(name: str, model: ModelShape) -> Choice:
     """Pick an executor by name (`ATTENTION`) for a model. Raises `DeviceError` where it cannot run."""
     if name not in ATTENTION:
         raise DeviceError(f"there is no attention executor `{name}`", help=f"one of {', '.join(ATTENTION)}")
+    if name == "torch":
+        return Choice("torch", "asked for", _torch)
+    if name == "cpu" or (name == "auto" and model.device.type == "cpu"):
+        return _choose_on_cpu(name, model)
     against = _against_flashinfer(model)
-    if name == "flashinfer" and against is not None:
-        raise DeviceError(f"attention `flashinfer` cannot run here: {against.reason}", help=against.help)
-    if name == "flashinfer" or (name == "auto" and against is None):
+    if against is None:
         gpu = cuda.get_device_name(model.device)
         return Choice("flashinfer", "asked for" if name == "flashinfer" else f"the model is on {gpu}", _flashinfer)
-    why = "asked for" if against is None or name == "torch" else f"flashinfer cannot run here: {against.reason}"
-    return Choice("torch", why, _torch)
+    if name == "flashinfer":
+        raise DeviceError(f"attention `flashinfer` cannot run here: {against.reason}", help=against.help)
+    return Choice("torch", f"flashinfer cannot run here: {against.reason}", _torch)
+
+
+def _choose_on_cpu(name: str, model: ModelShape) -> Choice:
+    """`cpu` where it was asked for, or is worth it: in bfloat16. In float32 products take so long that it gains little,
+    and `torch` needs nothing to be built."""
+    if name == "auto" and model.dtype != bfloat16:
+        return Choice("torch", f"the model is on a CPU, in {str(model.dtype).removeprefix('torch.')}", _torch)
+    from hwruntime.cpu.build import CannotBuild, library
+
+    try:
+        against = _against_cpu(model)
+        if against is None:
+            why = "asked for" if name == "cpu" else "the model is on a CPU, in bfloat16"
+            return Choice("cpu", f"{why}; {library().how}", _cpu)
+    except CannotBuild as error:
+        against = Against(str(error), f"{error.help}, or use --attention torch")
+    if name == "cpu":
+        raise DeviceError(f"attention `cpu` cannot run here: {against.reason}", help=against.help)
+    return Choice("torch", f"cpu cannot run here: {against.reason}", _torch)
 
 
 class Against(NamedTuple):
@@ -144,6 +168,19 @@ class Against(NamedTuple):
 
     reason: str
     help: str
+
+
+def _against_cpu(model: ModelShape) -> Against | None:
+    from hwruntime.cpu.attention import why_not
+
+    help = "use --attention torch"
+    if model.device.type != "cpu":
+        return Against(f"the model is on {model.device.type}", help)
+    if model.kv_dtype not in (None, model.dtype):
+        return Against(f"the cache is in {str(model.kv_dtype).removeprefix('torch.')}", help)
+    reasons = (why_not(layer.heads, model.dtype) for layer in model.layers)
+    reason = next(filter(None, reasons), None)
+    return None if reason is None else Against(reason, help)
 
 
 def _against_flashinfer(model: ModelShape) -> Against | None:
@@ -183,6 +220,14 @@ def _flashinfer(model: ModelShape, pool: Pool, storage: Storage) -> Executor:
     if storage.dtype is not None and cuda.get_device_capability(model.device) < (8, 9):
         kernels = TorchKernels()
     return FlashInferExecutor(model, pool, storage, FlashInferPrefills(model.device), kernels)
+
+
+def _cpu(model: ModelShape, pool: Pool, storage: Storage) -> Executor:
+    from hwruntime.attention.cpu import CpuExecutor
+    from hwruntime.cpu.attention import AttentionKernel
+    from hwruntime.cpu.build import library
+
+    return CpuExecutor(pool, storage, AttentionKernel(library()))
 
 
 def _torch(model: ModelShape, pool: Pool, storage: Storage) -> Executor:

@@ -1,0 +1,133 @@
+"""The CPU executor: few rows through a kernel of our own, one call for a layer; the rows of a long text through torch.
+
+torch's calls cost more than what they compute where rows are few, and its flash attention for CPUs takes five to ten
+times what reading the keys takes. The kernel (`cpu/attention.cpp`) reads every stored key once, where it lies.
+"""
+
+import ctypes
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate, chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hwruntime.attention import Layer, Rotation
+from hwruntime.attention.torch import Stretch, TorchExecutor, queries_of, runs
+from hwruntime.cache import Pool, Storage
+from hwruntime.cpu.attention import AttentionKernel, LayerFacts, Pass, Task, pointer
+from hwruntime.plan import Plan
+
+FEW = 64  # tokens of a pass: more of them are a matrix product's work, which torch does better
+STRETCH = 512  # keys that one thread attends to at a time
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A pass as the kernel takes it: `facts`, which point into `arrays`. `deltas` [G] as in the plan, None where no
+    query is turned on; `tables`: cos and sin by rotation."""
+
+    facts: Pass
+    arrays: tuple[object, ...]
+    deltas: Tensor | None
+    tables: dict[Rotation, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+class Known(NamedTuple):
+    """A layer as the kernel takes it: `facts`, which point at `sinks`."""
+
+    layer: Layer
+    facts: LayerFacts
+    sinks: Tensor | None
+
+
+class CpuExecutor:
+    def __init__(self, pool: Pool, storage: Storage, kernel: AttentionKernel) -> None:
+        self._storage = storage
+        self._kernel = kernel
+        self._torch = TorchExecutor(pool, storage)
+        self._layers: dict[int, Known] = {}
+        self._laid: Laid | None = None
+
+    @property
+    def rotated(self) -> bool:
+        return True
+
+    def expect(self, workers: int, tokens: int) -> None:
+        pass
+
+    def begin(self, plan: Plan, slots: list[int]) -> None:
+        self._laid = None if len(slots) > FEW else laid_out(plan, slots)
+        if self._laid is None:
+            self._torch.begin(plan, slots)
+
+    def attend(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self._laid is None:
+            return self._torch.attend(layer, q, k, v)
+        heads = layer.heads
+        keys, values = self._storage.sized(layer.index, heads.keys, heads.dim, heads.value_dim, k.dtype, k.device)
+        return self._kernel.attend(self._laid.facts, self._facts(layer, self._laid), q, k, v, keys, values)
+
+    def _facts(self, layer: Layer, laid: Laid) -> LayerFacts:
+        """The layer as the kernel takes it, with this pass's rotation."""
+        known = self._layers.get(layer.index)
+        if known is None or known.layer is not layer:
+            known = self._layers[layer.index] = known_of(layer)
+        facts = known.facts
+        if layer.rotation is None or laid.deltas is None:
+            facts.cosines = facts.sines = None
+            return facts
+        if layer.rotation not in laid.tables:
+            laid.tables[layer.rotation] = layer.rotation.tables(laid.deltas)
+        cosines, sines = laid.tables[layer.rotation]
+        facts.cosines, facts.sines = cosines.data_ptr(), sines.data_ptr()
+        return facts
+
+
+def known_of(layer: Layer) -> Known:
+    sinks = None if layer.sinks is None else layer.sinks.detach().float().contiguous()
+    rotation = layer.rotation
+    facts = LayerFacts(
+        sinks=None if sinks is None else sinks.data_ptr(),
+        heads=layer.heads.queries,
+        kv_heads=layer.heads.keys,
+        dim=layer.heads.dim,
+        value_dim=layer.heads.value_dim,
+        window=layer.window or 0,
+        pairs=0 if rotation is None else len(rotation.frequencies),
+        start=0 if rotation is None else rotation.start,
+        interleaved=rotation is not None and rotation.interleaved,
+        scale=layer.scale,
+        softcap=layer.softcap or 0,
+    )
+    return Known(layer, facts, sinks)
+
+
+def laid_out(plan: Plan, slots: list[int]) -> Laid:
+    """A pass whose K/V go to `slots` [T]."""
+    tasks: list[Task] = []
+    parts: list[list[int]] = [[] for _ in plan.locals]
+    places = 0
+    for stretch in stretches(plan):
+        queries = queries_of(plan, stretch.request)
+        causal = plan.causal[stretch.request]
+        tasks.append(Task(*stretch[1:], queries.start, len(queries), causal, places))
+        for place, query in enumerate(queries, places):
+            parts[plan.rows[query]].append(place)
+        places += len(queries)
+    tasks.sort(key=lambda task: -task.length * task.queries)  # what takes long is begun first
+    starts = accumulate(map(len, parts), initial=0)
+    numbers = [array("i", each) for each in (plan.rows, plan.positions, slots, starts, chain.from_iterable(parts))]
+    held = (Task * len(tasks))(*tasks)
+    facts = Pass(ctypes.addressof(held), *map(pointer, numbers), len(tasks), len(slots), places)
+    return Laid(facts, (held, *numbers), torch.tensor(plan.deltas) if any(plan.deltas) else None)
+
+
+def stretches(plan: Plan) -> Iterator[Stretch]:
+    """The plan's requests, parted where their pages do not lie next to each other, and after every `STRETCH` keys."""
+    for request in range(plan.requests):
+        for part in runs(plan, request):
+            for cut in range(0, part.length, STRETCH):
+                yield Stretch(request, part.first + cut, part.slot + cut, min(STRETCH, part.length - cut))

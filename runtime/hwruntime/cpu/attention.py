@@ -1,0 +1,100 @@
+"""The kernel for attention (`attention.cpp`), and the structures that it takes: the same there, by name and order."""
+
+import ctypes
+from array import array
+
+import torch
+from torch import Tensor
+
+from hwruntime.attention import Heads
+from hwruntime.cpu.build import Library
+
+WIDEST = 512  # dimensions of a head
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+class Task(ctypes.Structure):
+    """Keys of one request that lie next to each other, and its gathered queries."""
+
+    _fields_ = [(name, ctypes.c_int32) for name in ("first", "slot", "length", "query", "queries", "causal", "place")]
+
+
+class Pass(ctypes.Structure):
+    """A pass, for all layers: pointers to arrays that somebody else holds, and their sizes."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("tasks", "rows", "positions", "slots", "starts", "parts")),
+        *((name, ctypes.c_int32) for name in ("count", "tokens", "places")),
+    ]
+
+
+class LayerFacts(ctypes.Structure):
+    """A layer: heads, window, softcap (0 for none), sinks and rotation (null for none)."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("sinks", "cosines", "sines")),
+        *(
+            (name, ctypes.c_int32)
+            for name in ("heads", "kv_heads", "dim", "value_dim", "window", "pairs", "start", "interleaved")
+        ),
+        *((name, ctypes.c_float) for name in ("scale", "softcap")),
+    ]
+
+
+class Rows(ctypes.Structure):
+    """A tensor [rows, heads, numbers]: where it is, and how many numbers lie between rows and between heads."""
+
+    _fields_ = [("data", ctypes.c_void_p), ("row", ctypes.c_int64), ("head", ctypes.c_int64)]
+
+
+class Arrays(ctypes.Structure):
+    """What a layer reads and writes, and room for partial results."""
+
+    _fields_ = [*((name, Rows) for name in ("q", "k", "v", "keys", "values", "out")), ("room", ctypes.c_void_p)]
+
+
+class AttentionKernel:
+    """Attends and stores, as `attention.cpp` says."""
+
+    def __init__(self, library: Library) -> None:
+        functions = library.functions
+        self._attend = {torch.float32: functions.attend_float32, torch.bfloat16: functions.attend_bfloat16}
+        for function in self._attend.values():
+            function.restype = None
+        self._floats = functions.attention_room
+        self._floats.argtypes, self._floats.restype = [ctypes.c_int64, ctypes.c_int32, ctypes.c_int32], ctypes.c_int64
+        self._room = torch.empty(0)
+
+    def attend(
+        self, laid: Pass, layer: LayerFacts, q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
+        """q [T, heads, D], k [T, kv heads, D] and v [T, kv heads, Dv] of a pass's tokens; `keys`, `values`: the
+        layer's in the cache, [kv heads, slots, ..]; all of one dtype. Returns [T, heads, Dv]."""
+        need = self._floats(laid.places, layer.heads, layer.value_dim)
+        if self._room.numel() < need:
+            self._room = torch.empty(need)
+        q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
+        out = v.new_empty(len(q), layer.heads, layer.value_dim)
+        arrays = Arrays(
+            *(Rows(x.data_ptr(), x.stride(0), x.stride(1)) for x in (q, k, v)),
+            *(Rows(x.data_ptr(), x.stride(1), x.stride(0)) for x in (keys, values)),
+            Rows(out.data_ptr(), out.stride(0), out.stride(1)),
+            self._room.data_ptr(),
+        )
+        self._attend[q.dtype](ctypes.byref(laid), ctypes.byref(layer), ctypes.byref(arrays))
+        return out
+
+
+def why_not(heads: Heads, dtype: torch.dtype) -> str | None:
+    """What of a layer the kernel cannot do."""
+    if dtype not in DTYPES:
+        return f"it computes in float32 and bfloat16, the model is in {str(dtype).removeprefix('torch.')}"
+    if max(heads.dim, heads.value_dim) > WIDEST:
+        return f"it is for heads of up to {WIDEST} dimensions, the model's have {max(heads.dim, heads.value_dim)}"
+    if heads.dim % 2 and dtype is torch.bfloat16:
+        return f"it is for heads of an even number of dimensions, the model's have {heads.dim}"
+    return None
+
+
+def pointer(numbers: "array[int]") -> int:
+    return numbers.buffer_info()[0]

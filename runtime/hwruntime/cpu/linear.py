@@ -1,0 +1,87 @@
+"""The kernels for linear layers of 8 and 4 bits (`linear.cpp`), and how weights are laid out for them."""
+
+import ctypes
+
+import torch
+from torch import Tensor, nn
+
+from hwruntime.cpu.build import CannotBuild, Library
+
+LANES = 16  # outputs that lie side by side
+UNIT = 4  # inputs that a product takes at once
+GROUP = 32  # inputs that share a scale, of 4 bits
+
+
+class Linear(ctypes.Structure):
+    """A layer: pointers, and its padded sizes."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("weights", "bias")),
+        *((name, ctypes.c_int32) for name in ("outputs", "inputs")),
+    ]
+
+
+class Batch(ctypes.Structure):
+    """Rows, and where their products go."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("x", "out")),
+        ("stride", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("count", "numbers", "width")),
+    ]
+
+
+class LinearKernel:
+    """Products of rows by weights of some bits: `int8` or `int4`."""
+
+    def __init__(self, kind: str, library: Library) -> None:
+        """Raises `CannotBuild` for a CPU without the instructions."""
+        if not library.functions.linear_runs():
+            raise CannotBuild("the CPU has no AVX512-VNNI", "use another machine")
+        names = {torch.float32: f"{kind}_float32", torch.bfloat16: f"{kind}_bfloat16"}
+        self._functions = {dtype: library.functions[name] for dtype, name in names.items()}
+        for function in self._functions.values():
+            function.restype = None
+
+    def multiply(self, rows: Tensor, packed: Tensor, bias: Tensor | None, width: int) -> Tensor:
+        """rows [n, in] by weights that `pack8` or `pack4` has laid out, plus `bias` float32 [blocks * 16], to
+        [n, width], of the rows' dtype; what is neither float32 nor bfloat16 is converted and back."""
+        if rows.dtype not in self._functions:
+            return self.multiply(rows.float(), packed, bias, width).to(rows.dtype)
+        rows = rows if rows.stride(-1) == 1 else rows.contiguous()
+        out = rows.new_empty(len(rows), width)
+        n, numbers = rows.shape
+        layer = Linear(
+            packed.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            len(packed) * LANES,
+            -(-numbers // UNIT) * UNIT,
+        )
+        batch = Batch(rows.data_ptr(), out.data_ptr(), rows.stride(0), n, numbers, width)
+        self._functions[rows.dtype](ctypes.byref(layer), ctypes.byref(batch))
+        return out
+
+
+def pack8(weights: Tensor, scales: Tensor) -> Tensor:
+    """Weights int8 [out, in] and a scale for each output, as the kernel reads them: uint8 [blocks, ..]."""
+    out, numbers = weights.shape
+    padded = nn.functional.pad(weights.short() + 128, (0, -numbers % UNIT, 0, -out % LANES), value=128).byte()
+    blocks = padded.view(-1, LANES, padded.shape[1] // UNIT, UNIT).transpose(1, 2).flatten(1)
+    return torch.cat([bytes_of(nn.functional.pad(scales.float(), (0, -out % LANES)).view(-1, LANES)), blocks], 1)
+
+
+def pack4(levels: Tensor, scales: Tensor, lowest: Tensor) -> Tensor:
+    """Levels 0..15 [out, groups, GROUP], and what a level and level 0 are worth, bfloat16 [out, groups], as the kernel
+    reads them: uint8 [blocks, ..]."""
+    more, groups = -len(levels) % LANES, levels.shape[1]
+    halves = nn.functional.pad(levels.byte(), (0, 0, 0, 0, 0, more)).view(
+        -1, LANES, groups, 2, GROUP // UNIT // 2, UNIT
+    )
+    both = halves[..., 0, :, :] | halves[..., 1, :, :] << 4  # [blocks, 16, groups, 4, UNIT]
+    pairs = nn.functional.pad(torch.stack([lowest, scales], -1), (0, 0, 0, 0, 0, more)).view(-1, LANES, groups, 2)
+    by_group = bytes_of(pairs.transpose(1, 2)).flatten(2), both.permute(0, 2, 3, 1, 4).flatten(2)
+    return torch.cat(by_group, -1).flatten(1)
+
+
+def bytes_of(x: Tensor) -> Tensor:
+    return x.contiguous().view(torch.uint8)
