@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers import __version__ as transformers_version
 
 from hwruntime.cpu.build import CannotBuild, library
-from hwruntime.cpu.linear import GROUP, LANES, LinearKernel, pack4, pack8
+from hwruntime.cpu.linear import GROUP, LinearKernel, pack4, pack8, padded_bias
 from hwruntime.errors import DeviceError
 from hwruntime.kept import Files, Kept, KeptError, cache_folder
 
@@ -136,8 +136,12 @@ class OwnQuantized(Quantized):
     def __init__(self, linear: nn.Linear, parts: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(linear, parts)
         self._kernel = LinearKernel(self.KERNEL, library())
-        more = LANES * len(self.packed) - self.out_features
-        self._added = None if self.bias is None else nn.functional.pad(self.bias.detach().float(), (0, more))
+        self._added = padded_bias(self.bias)
+
+    @property
+    def weight(self) -> Tensor:
+        """What the weights stand for, float32 [out, in]: made anew each time."""
+        return self._kernel.multiply(torch.eye(self.in_features), self.packed, None, self.out_features).T
 
     def product(self, rows: Tensor) -> Tensor:
         return self._kernel.multiply(rows, self.packed, self._added, self.out_features)

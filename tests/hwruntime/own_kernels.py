@@ -1,6 +1,7 @@
 """Whether this machine can build and run our own kernels for CPUs: without them, their tests are skipped."""
 
 import pytest
+import torch
 
 from hwruntime.cpu.build import CannotBuild, library
 
@@ -14,9 +15,16 @@ def why_none() -> str | None:
 
 
 def why_no_products() -> str | None:
-    return why_none() or (None if library().functions.linear_runs() else "the CPU has no AVX512-VNNI")
+    return why_none() or (None if library().functions.multiplies_bits() else "the CPU has no AVX512-VNNI")
+
+
+def why_no_bfloat16() -> str | None:
+    if torch.cpu._is_amx_tile_supported():
+        return "the CPU has AMX, for which oneDNN is better"
+    return why_none() or (None if library().functions.multiplies_bfloat16() else "the CPU has no AVX512-BF16")
 
 
 needs_kernels = pytest.mark.skipif(bool(why_none()), reason=str(why_none()))
 needs_products = pytest.mark.skipif(bool(why_no_products()), reason=str(why_no_products()))
+needs_bfloat16 = pytest.mark.skipif(bool(why_no_bfloat16()), reason=str(why_no_bfloat16()))
 CPU = pytest.param("cpu", marks=needs_kernels)  # the executor, among the others

@@ -1,4 +1,5 @@
-"""Weights as oneDNN reads them best, against torch's own linear layers and transformers."""
+"""Weights that are laid out in a model, and layers that are joined, against torch's own linear layers and
+transformers."""
 
 import json
 from pathlib import Path
@@ -9,11 +10,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 import hwlang as hw
-from hwruntime import packed
+from hwruntime import layouts, packed
 from hwruntime.bench.limits import linears, weight_bytes
-from hwruntime.packed import FEW, Joint, Packed, PackedEmbedding, Part, blocks_of, pack
+from hwruntime.packed import Joint, Packed, Part, pack
+from hwruntime.quantized import OWN, quantize
 from hwruntime.selftest import plain_logits
 from tests.hwruntime.models_for_tests import WORKING, Family, random_model
+from tests.hwruntime.own_kernels import needs_bfloat16, needs_products
 
 PARITY = Path(__file__).parents[1] / "parity"
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
@@ -25,84 +28,18 @@ def everything(monkeypatch) -> None:
     monkeypatch.setattr(packed, "LARGE", 0)
 
 
-@pytest.mark.parametrize("few", [0, FEW])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("size", [(300, 520), (128, 64), (33, 7)])
-@torch.no_grad()
-def test_any_number_of_rows_gives_the_product(size, bias, few, monkeypatch):
-    monkeypatch.setattr(packed, "too_few", lambda: few)
-    linear = nn.Linear(*size, bias=bias)
-    layer = Packed(linear)
-    for shape in ((), (0,), (1,), (1, 1), (2,), (1, 2), (2, 2), (0, 2), (3,), (1, 4), (2, 3), (16,), (1, 100)):
-        x = torch.randn(*shape, size[0])
-        torch.testing.assert_close(layer(x), linear(x), atol=1e-5, rtol=1e-5)
-    across = torch.randn(size[0], 5).T
-    torch.testing.assert_close(layer(across), linear(across), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("few", [0, FEW])
-@pytest.mark.parametrize("size", [(300, 520), (33, 7)])
-@torch.no_grad()
-def test_a_product_in_bfloat16_is_as_near_as_torchs_own(size, few, monkeypatch):
-    monkeypatch.setattr(packed, "too_few", lambda: few)
-    linear = nn.Linear(*size)
-    halved = nn.Linear(*size, dtype=torch.bfloat16)
-    halved.load_state_dict(linear.state_dict())
-    linear.load_state_dict(halved.state_dict())
-    for rows in (0, 1, 2, 3, 4, 100):
-        x = torch.randn(rows, size[0], dtype=torch.bfloat16)
-        torch.testing.assert_close(Packed(halved)(x).float(), linear(x.float()), atol=0.02, rtol=0.01)
-
-
-@pytest.mark.parametrize(("vendor", "rows"), [("AuthenticAMD", FEW), ("GenuineIntel", 0), (None, 0)])
-def test_few_rows_are_filled_up_where_that_is_known_to_be_quicker(vendor, rows, monkeypatch):
-    monkeypatch.setattr(packed, "cpu_info", lambda: {"vendor_id": vendor} if vendor else {})
-    assert packed.too_few.__wrapped__() == rows
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@torch.no_grad()
-def test_the_weight_is_still_to_be_had(dtype):
-    linear = nn.Linear(300, 520, dtype=dtype)
-    assert torch.equal(Packed(linear).weight, linear.weight)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("size", [(127, 128), (257, 70), (1000, 33), (64, 16), (5, 3)])
-@torch.no_grad()
-def test_rows_are_read_where_they_are_laid_out(size, dtype):
-    linear, embedding = nn.Linear(*size[::-1], dtype=dtype), nn.Embedding(*size, dtype=dtype)
-    embedding.weight = linear.weight
-    layer = Packed(linear)
-    reads = PackedEmbedding(embedding, layer, blocks_of(layer.packed, linear.weight))
-    for tokens in (torch.arange(size[0]), torch.randint(size[0], (2, 7)), torch.tensor([], dtype=torch.long)):
-        assert torch.equal(reads(tokens), embedding(tokens))
-    assert torch.equal(reads.weight, embedding.weight)
-
-
-@torch.no_grad()
-def test_a_layout_that_does_not_hold_the_rows_is_none_that_we_know():
-    linear = nn.Linear(64, 300)
-    packed = Packed(linear).packed
-    assert blocks_of(packed, linear.weight) is not None
-    assert blocks_of(packed, linear.weight.flip(0)) is None
-    changed = linear.weight.clone()
-    changed[-1, -1] += 1
-    assert blocks_of(packed, changed) is None
-
-
 def joint(bias: bool) -> tuple[list[nn.Linear], list[Part]]:
     linears = [nn.Linear(70, size, bias=bias) for size in (33, 128, 5)]
     whole = Joint(linears)
-    return linears, [Part(linear, whole, index) for index, linear in enumerate(linears)]
+    return linears, [Part(whole, index) for index in range(len(linears))]
 
 
 @pytest.mark.parametrize("inference", [False, True])
 @pytest.mark.parametrize("bias", [True, False])
-def test_layers_that_read_the_same_rows_are_one_product(inference, bias, monkeypatch):
+def test_layers_that_read_the_same_rows_are_one_product(inference, bias):
     linears, parts = joint(bias)
     made = []
-    monkeypatch.setattr(packed, "product", lambda x, *rest, was=packed.product: made.append(x) or was(x, *rest))
+    parts[0].joint.whole.register_forward_pre_hook(lambda _, inputs: made.append(inputs[0]))
     with torch.inference_mode(inference), torch.no_grad():
         for shape in ((1, 1, 70), (1, 4, 70), (3, 70), (0, 70)):
             x = torch.randn(shape)
@@ -125,6 +62,36 @@ def test_rows_that_have_changed_are_read_again():
     torch.testing.assert_close(parts[1](x), linears[1](x), atol=1e-5, rtol=1e-5)
     parts[0](x).zero_()
     torch.testing.assert_close(parts[2](x), linears[2](x), atol=1e-5, rtol=1e-5)
+
+
+@needs_products
+@pytest.mark.parametrize("kind", OWN.values())
+@pytest.mark.parametrize("bias", [True, False])
+@torch.no_grad()
+def test_layers_of_few_bits_are_joined_as_they_are(kind, bias):
+    layers = [kind(nn.Linear(96, size, bias=bias)) for size in (48, 16, 32)]
+    whole = Joint(layers)
+    for rows in (1, 3, 20):
+        x = torch.randn(rows, 96)
+        for index, layer in enumerate(layers):
+            assert torch.equal(Part(whole, index)(x), layer(x))
+    for index, layer in enumerate(layers):
+        assert torch.equal(Part(whole, index).weight, layer.weight)
+
+
+@needs_products
+@pytest.mark.parametrize("weights", OWN)
+def test_queries_keys_and_values_of_few_bits_are_joined(weights):
+    model = random_model(Family("llama").config())
+    quantize(model, weights)
+    expected, size = plain_logits(model), weight_bytes(model)
+    count = len(list(linears(model)))
+    assert pack(model) == []
+    kinds = {name.rpartition(".")[2]: type(layer) for name, layer in model.named_modules() if "_proj" in name}
+    assert kinds["q_proj"] is kinds["k_proj"] is kinds["v_proj"] is kinds["gate_proj"] is kinds["up_proj"] is Part
+    assert kinds["o_proj"] is kinds["down_proj"] is OWN[weights]
+    assert (len(list(linears(model))), weight_bytes(model)) == (count, size)
+    assert torch.equal(plain_logits(model), expected)
 
 
 @torch.no_grad()
@@ -181,7 +148,7 @@ def test_an_embedding_that_looks_at_more_than_its_rows_stays_as_it_was(everythin
 
 
 def test_an_unknown_layout_leaves_the_embedding_as_it_was(everything, monkeypatch):
-    monkeypatch.setattr(packed, "BLOCKS", ())
+    monkeypatch.setattr(layouts, "BLOCKS", ())
     model = tied()
     assert "lm_head is as it was" in pack(model)[1]
     assert type(model.lm_head) is nn.Linear
@@ -198,11 +165,22 @@ def test_small_layers_and_other_dtypes_are_left_alone(monkeypatch):
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_bfloat16_is_laid_out_where_the_cpu_has_instructions_for_it(quick, everything, monkeypatch):
-    monkeypatch.setattr(packed, "quick_bfloat16", lambda: quick)
+    monkeypatch.setattr(layouts, "quick_bfloat16", lambda: quick)
     model = tied().bfloat16()
     expected = plain_logits(model)
     assert bool(pack(model)) == quick
     assert {type(layer) for layer in linears(model)} == ({Packed, Part} if quick else {nn.Linear})
+    torch.testing.assert_close(plain_logits(model), expected, atol=0.05, rtol=0.05)
+
+
+@needs_bfloat16
+def test_bfloat16_is_laid_out_for_our_kernels_where_they_run(everything):
+    model = tied().bfloat16()
+    expected = plain_logits(model)
+    count, size = len(list(linears(model))), weight_bytes(model)
+    assert pack(model) == [f"weights: {count} linear layers laid out for our kernels"]
+    assert model.lm_head.packed is model.get_input_embeddings().packed
+    assert (len(list(linears(model))), weight_bytes(model)) == (count, size)
     torch.testing.assert_close(plain_logits(model), expected, atol=0.05, rtol=0.05)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hwruntime.attention import Layer
-from hwruntime.packed import Packed, Part
+from hwruntime.packed import Joint, Packed, Part
 from hwruntime.quantized import Quantized
 
 COPIED = 2**28  # bytes of the copy that measures bandwidth: more than any cache of a processor holds
@@ -38,7 +38,10 @@ def bandwidth(device: torch.device) -> float:
 
 
 def linears(model: PreTrainedModel) -> Iterator[nn.Linear | Quantized | Packed | Part]:
-    return (module for module in model.modules() if isinstance(module, nn.Linear | Quantized | Packed | Part))
+    """A model's linear layers, as it calls them."""
+    whole = {id(module.whole) for module in model.modules() if isinstance(module, Joint)}
+    kinds = nn.Linear | Quantized | Packed | Part
+    return (module for module in model.modules() if isinstance(module, kinds) and id(module) not in whole)
 
 
 class Linears:
@@ -80,7 +83,8 @@ def weight_bytes(model: PreTrainedModel) -> int:
     layers = list(linears(model))
     unread = {id(p) for p in embedding.parameters()} - {id(p) for layer in layers for p in layer.parameters()}
     tensors: list[Tensor] = [p for p in model.parameters() if id(p) not in unread]
-    tensors += [few for layer in layers if isinstance(layer, Quantized) for few in layer.buffers()]
+    quantized = (module for module in model.modules() if isinstance(module, Quantized))
+    tensors += [few for module in quantized for few in module.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

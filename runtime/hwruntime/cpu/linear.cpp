@@ -1,7 +1,8 @@
-// Linear layers whose weights have 8 or 4 bits, for few rows: what they take is reading the weights.
+// Linear layers: few rows take what reading the weights takes, many what the arithmetic takes.
 //
-// Products are of whole numbers (AVX512-VNNI): a row's numbers are rounded to 15 bits, in groups that have a scale each,
-// which is finer than bfloat16 is; weights are as they are. Two bytes make a number: 128 * high + low.
+// Weights of bfloat16 are multiplied as they are (AVX512-BF16). With weights of 8 and 4 bits, products are of whole numbers
+// (AVX512-VNNI): a row's numbers are rounded to 15 bits, in groups that have a scale each, which is finer than bfloat16
+// is. Two bytes make a number: 128 * high + low.
 
 #include <algorithm>
 #include <vector>
@@ -10,10 +11,10 @@
 
 extern "C" {
 
-// A layer, by blocks of 16 outputs, as bytes of 4 inputs for each. Of 8 bits: the block's scales, float32 [16], then
-// weights [inputs / 4, 16, 4], plus 128. Of 4 bits, for every 32 inputs: bfloat16 [16, 2], for each output what is lowest
-// and a scale, then weights [4, 16, 4], the last 16 inputs in the upper halves of the bytes of the first 16. `outputs` and
-// `inputs` are padded to whole blocks; `bias` float32 [outputs] or null.
+// A layer, by blocks of 16 outputs, as units of 4 bytes for each. Of bfloat16: [inputs / 2, 16, 2]. Of 8 bits: the block's
+// scales, float32 [16], then weights [inputs / 4, 16, 4], plus 128. Of 4 bits, for every 32 inputs: bfloat16 [16, 2], for
+// each output what is lowest and a scale, then weights [4, 16, 4], the last 16 inputs in the upper halves of the bytes of
+// the first 16. `outputs` and `inputs` are padded to whole blocks and units; `bias` float32 [outputs] or null.
 struct Linear {
     const uint8_t* weights;
     const float* bias;
@@ -28,7 +29,15 @@ struct Batch {
     int32_t count, numbers, width;
 };
 
-int32_t linear_runs() {
+int32_t multiplies_bfloat16() {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+int32_t multiplies_bits() {
 #ifdef __AVX512VNNI__
     return 1;
 #else
@@ -38,19 +47,114 @@ int32_t linear_runs() {
 
 }  // extern "C"
 
-#ifdef __AVX512VNNI__
-
 namespace {
 
 constexpr int ROWS = 4;  // that are multiplied at once
+
+// Products of all rows by all blocks, in the way of `Math`, which multiplies `R` rows by some blocks at once.
+template <class Math>
+struct Product {
+    using N = typename Math::Numbers;
+
+    const Linear& layer;
+    const Batch& batch;
+    const Math& math;
+
+    void write(int block, int row, Floats sum) const {
+        const int first = block * LANES, count = std::min(LANES, batch.width - first);
+        if (layer.bias) sum += load<Floats>(layer.bias + first);
+        auto* to = static_cast<typename N::Stored*>(batch.out) + (int64_t)row * batch.width + first;
+        for (int i = 0; i < count; i++) to[i] = N::rounded(sum[i]);
+    }
+
+    template <int R, int BLOCKS>
+    void multiply(int block, int row) const {
+        Floats sums[BLOCKS][R] = {};
+        math.template multiply<R, BLOCKS>(block, row, sums);
+        for (int b = 0; b < BLOCKS; b++)
+            for (int r = 0; r < R; r++) write(block + b, row + r, sums[b][r]);
+    }
+
+    template <int BLOCKS>
+    void multiply_rows(int block) const {
+        int row = 0;
+        for (; row + ROWS <= batch.count; row += ROWS) multiply<ROWS, BLOCKS>(block, row);
+        if (batch.count - row == 3) multiply<3, BLOCKS>(block, row);
+        if (batch.count - row == 2) multiply<2, BLOCKS>(block, row);
+        if (batch.count - row == 1) multiply<1, BLOCKS>(block, row);
+    }
+
+    void run() const {
+        const int blocks = layer.outputs / LANES;
+#pragma omp parallel
+        {
+            math.begin();
+#pragma omp for
+            for (int block = 0; block < blocks; block += Math::BLOCKS) {
+                if (block + Math::BLOCKS <= blocks)
+                    multiply_rows<Math::BLOCKS>(block);
+                else
+                    for (int b = block; b < blocks; b++) multiply_rows<1>(b);
+            }
+        }
+    }
+};
+
+#ifdef __AVX512BF16__
+
+struct AsTheyAre {
+    using Numbers = Bfloat16;
+    static constexpr int BLOCKS = 4;
+
+    const Linear& layer;
+    const Batch& batch;
+
+    void begin() const {}
+
+    template <int R, int B>
+    void multiply(int block, int row, Floats (*sums)[R]) const {
+        const uint16_t* x = static_cast<const uint16_t*>(batch.x) + row * batch.stride;
+        const int64_t apart = (int64_t)layer.inputs * LANES * sizeof(uint16_t);
+        const uint8_t* weights = layer.weights + block * apart;
+        for (int i = 0; i < layer.inputs; i += 2, weights += LANES * 4) {
+            uint32_t pairs[R];
+            for (int r = 0; r < R; r++) pairs[r] = word(x + r * batch.stride + i);
+            for (int b = 0; b < B; b++) {
+                const Words w = load<Words>(weights + b * apart);
+                for (int r = 0; r < R; r++) sums[b][r] = Bfloat16::add_product(sums[b][r], w, pairs[r]);
+            }
+        }
+    }
+};
+
+#endif
+
+#ifdef __AVX512VNNI__
+
 constexpr int UNIT = 4;  // inputs that a product takes at once
 
-// Rows as whole numbers: of group g of row r, number i is `scales[r, g] * (128 * high[r, i] + low[r, i])`, and
-// `sums[r, g]` is what they add up to before scaling.
+typedef int8_t Bytes __attribute__((vector_size(LANES)));
+
+// Rows as whole numbers: of group g of row r, number i is `scales[g, r] * (128 * high + low)`, and `sums[g, r]` is what
+// they add up to. `bytes` [rows, inputs / 4, 2, 4]: by units, the high bytes and then the low ones.
 struct Whole {
-    std::vector<int8_t> high, low;
+    std::vector<int8_t> bytes;
     std::vector<float> scales;
     std::vector<int32_t> sums;
+};
+
+// Some rows of these, from one on.
+struct Part {
+    const int8_t* bytes;
+    int64_t apart;  // bytes between rows
+    const float* scales;
+    const int32_t* sums;
+    int64_t groups_apart;
+
+    uint32_t high(int row, int input) const { return word(bytes + row * apart + input * 2); }
+    uint32_t low(int row, int input) const { return word(bytes + row * apart + input * 2 + UNIT); }
+    float scale(int row, int group) const { return scales[group * groups_apart + row]; }
+    int32_t sum(int row, int group) const { return sums[group * groups_apart + row]; }
 };
 
 inline Ints add_products(Ints sum, Words a, uint32_t b) {
@@ -60,28 +164,30 @@ inline Ints add_products(Ints sum, Words a, uint32_t b) {
 inline Floats converted(Ints x) { return __builtin_convertvector(x, Floats); }
 
 struct Int8 {
-    static constexpr int GROUP = 64;                        // inputs whose numbers have one scale
-    static constexpr int SCALES = LANES * sizeof(float);    // bytes
+    static constexpr int BLOCKS = 1, GROUP = 64;          // GROUP: inputs whose numbers have one scale
+    static constexpr int SCALES = LANES * sizeof(float);  // bytes
 
     static int64_t size(const Linear& layer) { return SCALES + (int64_t)layer.inputs * LANES; }
 
-    template <int R, int BLOCKS>
-    static void add_group(const Linear& layer, int block, int begin, int end, const int8_t* const* high,
-                          const int8_t* const* low, const float* scales, const int32_t* sums, Floats (*out)[R]) {
-        Ints highs[BLOCKS][R] = {}, lows[BLOCKS][R] = {};
+    template <int R, int B>
+    static void add_group(const Linear& layer, int block, int group, const Part& rows, Floats (*out)[R]) {
+        Ints highs[B][R] = {}, lows[B][R] = {};
+        const int begin = group * GROUP, end = std::min(begin + GROUP, layer.inputs);
         const int64_t apart = size(layer);
         const uint8_t* weights = layer.weights + block * apart + SCALES + begin * LANES;
         for (int i = begin; i < end; i += UNIT, weights += UNIT * LANES)
-            for (int b = 0; b < BLOCKS; b++) {
+            for (int b = 0; b < B; b++) {
                 const Words w = load<Words>(weights + b * apart);
                 for (int r = 0; r < R; r++) {
-                    highs[b][r] = add_products(highs[b][r], w, word(high[r] + i));
-                    lows[b][r] = add_products(lows[b][r], w, word(low[r] + i));
+                    highs[b][r] = add_products(highs[b][r], w, rows.high(r, i));
+                    lows[b][r] = add_products(lows[b][r], w, rows.low(r, i));
                 }
             }
-        for (int b = 0; b < BLOCKS; b++)
-            for (int r = 0; r < R; r++)
-                out[b][r] += converted((highs[b][r] << 7) + lows[b][r] - (sums[r] << 7)) * scales[r];
+        for (int r = 0; r < R; r++) {
+            const float scale = rows.scale(r, group);
+            const int32_t more = rows.sum(r, group) << 7;
+            for (int b = 0; b < B; b++) out[b][r] += converted((highs[b][r] << 7) + lows[b][r] - more) * scale;
+        }
     }
 
     static Floats finished(const Linear& layer, int block, Floats sum) {
@@ -90,33 +196,33 @@ struct Int8 {
 };
 
 struct Int4 {
-    static constexpr int GROUP = 32;
+    static constexpr int BLOCKS = 1, GROUP = 32;
     static constexpr int SCALES = LANES * 2 * sizeof(uint16_t);  // bytes
+    static constexpr int SIZE = SCALES + GROUP / 2 * LANES;      // of a group
 
-    template <int R, int BLOCKS>
-    static void add_group(const Linear& layer, int block, int begin, int, const int8_t* const* high,
-                          const int8_t* const* low, const float* scales, const int32_t* sums, Floats (*out)[R]) {
-        const int groups = layer.inputs / GROUP, group = begin / GROUP;
-        for (int b = 0; b < BLOCKS; b++) {
-            const int64_t index = (int64_t)(block + b) * groups + group;
-            const uint8_t* weights = layer.weights + index * (SCALES + GROUP / 2 * LANES);
-            const Words pair = load<Words>(weights);
+    template <int R, int B>
+    static void add_group(const Linear& layer, int block, int group, const Part& rows, Floats (*out)[R]) {
+        const int begin = group * GROUP;
+        const int64_t apart = (int64_t)layer.inputs / GROUP * SIZE;
+        const uint8_t* from = layer.weights + block * apart + (int64_t)group * SIZE;
+        for (int b = 0; b < B; b++, from += apart) {
+            const Words pair = load<Words>(from);
             const Floats lowest = (Floats)(pair << 16), scale = (Floats)(pair & 0xffff0000u);
-            weights += SCALES;
             Ints highs[R] = {}, lows[R] = {};
-            for (int i = begin; i < begin + GROUP / 2; i += UNIT, weights += UNIT * LANES) {
-                const Words both = load<Words>(weights);
+            for (int i = 0; i < GROUP / 2; i += UNIT) {
+                const Words both = load<Words>(from + SCALES + i * LANES);
                 const Words first = both & 0x0f0f0f0fu, second = both >> 4 & 0x0f0f0f0fu;
                 for (int r = 0; r < R; r++) {
-                    highs[r] = add_products(highs[r], first, word(high[r] + i));
-                    lows[r] = add_products(lows[r], first, word(low[r] + i));
-                    highs[r] = add_products(highs[r], second, word(high[r] + i + GROUP / 2));
-                    lows[r] = add_products(lows[r], second, word(low[r] + i + GROUP / 2));
+                    highs[r] = add_products(highs[r], first, rows.high(r, begin + i));
+                    lows[r] = add_products(lows[r], first, rows.low(r, begin + i));
+                    highs[r] = add_products(highs[r], second, rows.high(r, begin + i + GROUP / 2));
+                    lows[r] = add_products(lows[r], second, rows.low(r, begin + i + GROUP / 2));
                 }
             }
             for (int r = 0; r < R; r++) {
-                out[b][r] += converted((highs[r] << 7) + lows[r]) * (scale * scales[r]);
-                out[b][r] += lowest * ((float)sums[r] * scales[r]);
+                const float of_row = rows.scale(r, group);
+                out[b][r] += converted((highs[r] << 7) + lows[r]) * of_row * scale;
+                out[b][r] += lowest * ((float)rows.sum(r, group) * of_row);
             }
         }
     }
@@ -125,90 +231,66 @@ struct Int4 {
 };
 
 template <class Kind, class N>
-struct Product {
-    using Stored = typename N::Stored;
-    static constexpr int GROUP = Kind::GROUP;
+struct Rounded {
+    using Numbers = N;
+    static constexpr int BLOCKS = Kind::BLOCKS, GROUP = Kind::GROUP;
 
     const Linear& layer;
     const Batch& batch;
     Whole& whole;
     const int groups = (layer.inputs + GROUP - 1) / GROUP;
 
+    void begin() const {
+#pragma omp for collapse(2)
+        for (int row = 0; row < batch.count; row++)
+            for (int group = 0; group < groups; group++) round(row, group);
+    }
+
     void round(int row, int group) const {
-        const Stored* from = static_cast<const Stored*>(batch.x) + row * batch.stride;
+        const auto* from = static_cast<const typename N::Stored*>(batch.x) + row * batch.stride;
         const int begin = group * GROUP, count = std::min(GROUP, layer.inputs - begin);
         const int there = std::max(0, std::min(count, batch.numbers - begin));
-        float numbers[GROUP] = {}, top = 0, spoilt = 0;  // `spoilt`: nan where a number is not finite
-        for (int i = 0; i < there; i++) {
-            numbers[i] = N::number(from[begin + i]);
-            top = std::max(top, std::fabs(numbers[i]));
-            spoilt += numbers[i] * 0;
+        alignas(64) float numbers[GROUP] = {};
+        for (int i = 0; i < there; i++) numbers[i] = N::number(from[begin + i]);
+        Floats tops = {}, spoils = {};  // `spoils`: nan where a number is not finite
+        for (int i = 0; i < GROUP; i += LANES) {
+            const Floats x = load<Floats>(numbers + i);
+            tops = max(tops, max(x, -x));
+            spoils += x * 0;
         }
+        float top = 0, spoilt = 0;
+        for (int i = 0; i < LANES; i++) top = std::max(top, tops[i]), spoilt += spoils[i];
         if (spoilt != 0) std::fill_n(numbers, GROUP, 0.0f);
         const float scale = top / (127 * 128) + spoilt, inverse = scale > 0 ? 1 / scale : 0;
-        int8_t* high = whole.high.data() + (int64_t)row * layer.inputs + begin;
-        int8_t* low = whole.low.data() + (int64_t)row * layer.inputs + begin;
-        int32_t sum = 0;
-        for (int i = 0; i < count; i++) {
-            const int32_t x = (int32_t)std::nearbyint(numbers[i] * inverse), upper = (x + 64) >> 7;
-            high[i] = (int8_t)upper;
-            low[i] = (int8_t)(x - (upper << 7));
-            sum += x;
+        const Floats rounder = all(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
+        int8_t* bytes = whole.bytes.data() + ((int64_t)row * layer.inputs + begin) * 2;
+        Ints sums = {};
+        for (int i = 0; i < count; i += LANES) {
+            const Ints x = (Ints)(load<Floats>(numbers + i) * inverse + rounder) - (Ints)rounder;
+            const Ints high = (x + 64) >> 7;
+            int8_t highs[LANES], lows[LANES];
+            store(highs, __builtin_convertvector(high, Bytes));
+            store(lows, __builtin_convertvector(x - (high << 7), Bytes));
+            for (int j = 0; j < std::min(LANES, count - i); j += UNIT, bytes += 2 * UNIT) {
+                std::memcpy(bytes, highs + j, UNIT);
+                std::memcpy(bytes + UNIT, lows + j, UNIT);
+            }
+            sums += x;
         }
+        int32_t sum = 0;
+        for (int i = 0; i < LANES; i++) sum += sums[i];
         whole.scales[(int64_t)group * batch.count + row] = scale;
         whole.sums[(int64_t)group * batch.count + row] = sum;
     }
 
-    template <int R, int BLOCKS>
-    void multiply(int block, int row) const {
-        Floats sums[BLOCKS][R] = {};
-        const int8_t *high[R], *low[R];
-        for (int r = 0; r < R; r++) {
-            high[r] = whole.high.data() + (int64_t)(row + r) * layer.inputs;
-            low[r] = whole.low.data() + (int64_t)(row + r) * layer.inputs;
-        }
-        for (int group = 0; group < groups; group++) {
-            const int64_t at = (int64_t)group * batch.count + row;
-            const int begin = group * GROUP, end = std::min(begin + GROUP, layer.inputs);
-            Kind::template add_group<R, BLOCKS>(layer, block, begin, end, high, low, whole.scales.data() + at,
-                                                whole.sums.data() + at, sums);
-        }
-        for (int b = 0; b < BLOCKS; b++)
-            for (int r = 0; r < R; r++) write(block + b, row + r, Kind::finished(layer, block + b, sums[b][r]));
-    }
-
-    void write(int block, int row, Floats sum) const {
-        const int first = block * LANES, count = std::min(LANES, batch.width - first);
-        if (layer.bias) sum += load<Floats>(layer.bias + first);
-        Stored* to = static_cast<Stored*>(batch.out) + (int64_t)row * batch.width + first;
-        for (int i = 0; i < count; i++) to[i] = N::rounded(sum[i]);
-    }
-
-    template <int BLOCKS>
-    void multiply_all(int block) const {
-        int row = 0;
-        for (; row + ROWS <= batch.count; row += ROWS) multiply<ROWS, BLOCKS>(block, row);
-        if (batch.count - row == 3) multiply<3, BLOCKS>(block, row);
-        if (batch.count - row == 2) multiply<2, BLOCKS>(block, row);
-        if (batch.count - row == 1) multiply<1, BLOCKS>(block, row);
-    }
-
-    void run() const {
-        constexpr int BLOCKS = 2;
-        const int blocks = layer.outputs / LANES;
-#pragma omp parallel
-        {
-#pragma omp for collapse(2)
-            for (int row = 0; row < batch.count; row++)
-                for (int group = 0; group < groups; group++) round(row, group);
-#pragma omp for
-            for (int block = 0; block < blocks; block += BLOCKS) {
-                if (block + BLOCKS <= blocks)
-                    multiply_all<BLOCKS>(block);
-                else
-                    multiply_all<1>(block);
-            }
-        }
+    template <int R, int B>
+    void multiply(int block, int row, Floats (*sums)[R]) const {
+        const int64_t apart = (int64_t)layer.inputs * 2;
+        const Part rows{whole.bytes.data() + row * apart, apart, whole.scales.data() + row, whole.sums.data() + row,
+                        batch.count};
+        for (int group = 0; group < groups; group++) Kind::template add_group<R, B>(layer, block, group, rows, sums);
+        for (int b = 0; b < B; b++)
+            for (int r = 0; r < R; r++) sums[b][r] = Kind::finished(layer, block + b, sums[b][r]);
     }
 };
 
@@ -217,19 +299,29 @@ void run(const Linear& layer, const Batch& batch) {
     static thread_local Whole whole;
     const size_t numbers = (size_t)batch.count * layer.inputs;
     const size_t groups = (size_t)batch.count * ((layer.inputs + Kind::GROUP - 1) / Kind::GROUP);
-    whole.high.resize(numbers), whole.low.resize(numbers);
+    whole.bytes.resize(2 * numbers);
     whole.scales.resize(groups), whole.sums.resize(groups);
-    Product<Kind, N>{layer, batch, whole}.run();
+    const Rounded<Kind, N> math{layer, batch, whole};
+    Product<Rounded<Kind, N>>{layer, batch, math}.run();
 }
+
+#endif
 
 }  // namespace
 
 extern "C" {
 
+#ifdef __AVX512BF16__
+void bfloat16_bfloat16(const Linear* layer, const Batch* batch) {
+    const AsTheyAre math{*layer, *batch};
+    Product<AsTheyAre>{*layer, *batch, math}.run();
+}
+#endif
+
+#ifdef __AVX512VNNI__
 void int8_float32(const Linear* layer, const Batch* batch) { run<Int8, Float32>(*layer, *batch); }
 void int8_bfloat16(const Linear* layer, const Batch* batch) { run<Int8, Bfloat16>(*layer, *batch); }
 void int4_float32(const Linear* layer, const Batch* batch) { run<Int4, Float32>(*layer, *batch); }
 void int4_bfloat16(const Linear* layer, const Batch* batch) { run<Int4, Bfloat16>(*layer, *batch); }
-}
-
 #endif
+}

@@ -32,34 +32,53 @@ class Batch(ctypes.Structure):
 
 
 class LinearKernel:
-    """Products of rows by weights of some bits: `int8` or `int4`."""
+    """Products of rows by weights: of `bfloat16`, `int8` or `int4`."""
 
     def __init__(self, kind: str, library: Library) -> None:
         """Raises `CannotBuild` for a CPU without the instructions."""
-        if not library.functions.linear_runs():
-            raise CannotBuild("the CPU has no AVX512-VNNI", "use another machine")
-        names = {torch.float32: f"{kind}_float32", torch.bfloat16: f"{kind}_bfloat16"}
-        self._functions = {dtype: library.functions[name] for dtype, name in names.items()}
+        functions = library.functions
+        plain = kind == "bfloat16"
+        if not (functions.multiplies_bfloat16() if plain else functions.multiplies_bits()):
+            raise CannotBuild(f"the CPU has no {'AVX512-BF16' if plain else 'AVX512-VNNI'}", "use another machine")
+        dtypes = {torch.bfloat16: "bfloat16"} if plain else {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+        self._unit = 2 if plain else UNIT
+        self._functions = {dtype: functions[f"{kind}_{name}"] for dtype, name in dtypes.items()}
         for function in self._functions.values():
             function.restype = None
 
-    def multiply(self, rows: Tensor, packed: Tensor, bias: Tensor | None, width: int) -> Tensor:
-        """rows [n, in] by weights that `pack8` or `pack4` has laid out, plus `bias` float32 [blocks * 16], to
-        [n, width], of the rows' dtype; what is neither float32 nor bfloat16 is converted and back."""
+    def multiply(self, rows: Tensor, packed: Tensor, added: Tensor | None, width: int) -> Tensor:
+        """rows [n, in] by weights that are laid out, plus `padded_bias`, to [n, width], of the rows' dtype; rows of
+        other dtypes than there are kernels for are converted, and back."""
         if rows.dtype not in self._functions:
-            return self.multiply(rows.float(), packed, bias, width).to(rows.dtype)
+            return self.multiply(rows.to(next(iter(self._functions))), packed, added, width).to(rows.dtype)
         rows = rows if rows.stride(-1) == 1 else rows.contiguous()
         out = rows.new_empty(len(rows), width)
         n, numbers = rows.shape
         layer = Linear(
             packed.data_ptr(),
-            None if bias is None else bias.data_ptr(),
+            None if added is None else added.data_ptr(),
             len(packed) * LANES,
-            -(-numbers // UNIT) * UNIT,
+            -(-numbers // self._unit) * self._unit,
         )
         batch = Batch(rows.data_ptr(), out.data_ptr(), rows.stride(0), n, numbers, width)
         self._functions[rows.dtype](ctypes.byref(layer), ctypes.byref(batch))
         return out
+
+
+def padded_bias(bias: Tensor | None) -> Tensor | None:
+    """A bias [out] as the kernels take it: float32, for whole blocks."""
+    return None if bias is None else nn.functional.pad(bias.detach().float(), (0, -len(bias) % LANES))
+
+
+def pack16(weights: Tensor) -> Tensor:
+    """Weights bfloat16 [out, in], of an even `in`, as the kernel reads them: [blocks, ..]."""
+    padded = nn.functional.pad(weights, (0, 0, 0, -len(weights) % LANES))
+    return padded.view(-1, LANES, padded.shape[1] // 2, 2).transpose(1, 2).flatten(1)
+
+
+def unpack16(packed: Tensor, outputs: int, inputs: int) -> Tensor:
+    """What `pack16` was given: a copy."""
+    return packed.view(len(packed), -1, LANES, 2).transpose(1, 2).reshape(-1, inputs)[:outputs]
 
 
 def pack8(weights: Tensor, scales: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def test_rows_of_any_strides():
 
 def test_a_cpu_without_the_instructions():
     class Functions:
-        def linear_runs(self) -> int:
+        def multiplies_bits(self) -> int:
             return 0
 
     with pytest.raises(CannotBuild, match="the CPU has no AVX512-VNNI"):
