@@ -52,7 +52,12 @@ def find_dtype(name: str, device: torch.device, stored: torch.dtype | None) -> t
 
 def quick_bfloat16() -> bool:
     """Whether the CPU has instructions for bfloat16: AVX512-BF16 or AMX."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.cpu._is_avx512_bf16_supported() or has_amx()
+
+
+def has_amx() -> bool:
+    """Whether the CPU multiplies matrices by itself: what has many rows is best left to oneDNN, then."""
+    return torch.cpu._is_amx_tile_supported()
 
 
 def cpu_info() -> dict[str, str]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hwruntime.cpu.build import CannotBuild, library
 from hwruntime.cpu.linear import LANES, LinearKernel, pack16, padded_bias, unpack16
-from hwruntime.devices import cpu_info, quick_bfloat16
+from hwruntime.devices import cpu_info, has_amx, quick_bfloat16
 
 ROWS = 4  # what oneDNN's layout is best for; it holds for any number
 FEW = 3  # rows: fewer are made `ROWS`, where that is quicker
@@ -124,7 +124,7 @@ def layout_for(weight: Tensor) -> Layout | None:
 @cache
 def own() -> Own | None:
     """Our layout, where it is the better one."""
-    if torch.cpu._is_amx_tile_supported():
+    if has_amx():
         return None
     try:
         return Own()

@@ -23,6 +23,7 @@ from hwruntime.graphs import CudaRecorder, Recorder, Recording
 from hwruntime.intercept import Call, Tap
 from hwruntime.layers import probe, sample_text
 from hwruntime.model_tokenizer import ModelTokenizer
+from hwruntime.norms import quicken
 from hwruntime.packed import pack
 from hwruntime.plan import Plan
 from hwruntime.quiet import quiet
@@ -201,6 +202,7 @@ class Model:
     def _take_over(self, attention: str | Choice, kv_dtype: torch.dtype | None) -> None:
         """Put our attention in the place of the model's, and see that nothing else changes."""
         self.why += pack(self.hf)
+        self.why += quicken(self.hf)
         self.why += pin(self.hf, self.context)
         tap = Tap(self.hf)
         self.layers = probe(self.hf, tap, self.context)

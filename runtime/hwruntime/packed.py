@@ -5,6 +5,7 @@ product for layers that read the same rows.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
 import torch
@@ -54,19 +55,28 @@ class Joint(nn.Module):
         """`layers`: of one kind, with a bias all, or none."""
         super().__init__()
         self.whole, self.sizes = _stacked(layers), [layer.out_features for layer in layers]
-        self._of: Tensor | None = None
-        self._changes: int | None = None  # how often that had been changed in place
-        self._left: dict[int, Tensor] = {}  # what has not been taken of its products
+        self._made = Made()
 
     def take(self, index: int, x: Tensor) -> Tensor:
         """x [..., in] to [..., out], the product of the layer at `index`."""
-        if self._of is not x or self._changes != changes(x) or index not in self._left:
-            self._of, self._changes = x, changes(x)
-            self._left = dict(enumerate(torch.split(self.whole(x), self.sizes, -1)))
-        taken = self._left.pop(index)
-        if not self._left:
-            self._of = None
+        made = self._made
+        if made.of is not x or made.changes != changes(x) or index not in made.left:
+            made.of, made.changes = x, changes(x)
+            made.left = dict(enumerate(self.whole(x).split(self.sizes, -1)))
+        taken = made.left.pop(index)
+        if not made.left:
+            made.of = None
         return taken
+
+
+@dataclass(eq=False)
+class Made:
+    """Products that have been made, and are not all taken: of which tensor, how often that had been changed in place,
+    and what is left, by layer. Not a module's own attributes, which take long to set."""
+
+    of: Tensor | None = None
+    changes: int | None = None
+    left: dict[int, Tensor] = field(default_factory=dict)
 
 
 class Part(nn.Module):

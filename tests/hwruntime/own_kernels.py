@@ -1,9 +1,9 @@
 """Whether this machine can build and run our own kernels for CPUs: without them, their tests are skipped."""
 
 import pytest
-import torch
 
 from hwruntime.cpu.build import CannotBuild, library
+from hwruntime.devices import has_amx
 
 
 def why_none() -> str | None:
@@ -19,7 +19,7 @@ def why_no_products() -> str | None:
 
 
 def why_no_bfloat16() -> str | None:
-    if torch.cpu._is_amx_tile_supported():
+    if has_amx():
         return "the CPU has AMX, for which oneDNN is better"
     return why_none() or (None if library().functions.multiplies_bfloat16() else "the CPU has no AVX512-BF16")
 

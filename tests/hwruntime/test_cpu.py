@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwruntime.attention import Heads, Layer, ModelShape, choose
-from hwruntime.attention.cpu import FEW, STRETCH, CpuExecutor, stretches
+from hwruntime.attention.cpu import QUERIES, STRETCH, CpuExecutor, shared_out
 from hwruntime.attention.torch import TorchExecutor
 from hwruntime.cache import Block, Pool, Storage
 from hwruntime.cpu.attention import AttentionKernel
@@ -28,8 +28,8 @@ def rotary(pairs: int) -> Rotary:
     return Rotary(10000.0 ** (-torch.arange(0, pairs) / pairs))
 
 
-def executor(made: Pass) -> CpuExecutor:
-    return CpuExecutor(made.pool, made.storage, AttentionKernel(library()))
+def executor(made: Pass, most: int | None = None) -> CpuExecutor:
+    return CpuExecutor(made.pool, made.storage, AttentionKernel(library()), most)
 
 
 @needs_kernels
@@ -94,13 +94,25 @@ def long_pass(rng: random.Random, lengths: list[int], tokens: int) -> Pass:
 
 @needs_kernels
 @pytest.mark.parametrize("window", [None, 40, 700])
-@pytest.mark.parametrize("tokens", [1, 9, FEW - 1, FEW])
-def test_long_blocks_are_parted_and_merged(tokens, window):
-    """More keys than one thread attends to at a time; more tokens than `FEW` go through torch."""
+@pytest.mark.parametrize("most", [None, QUERIES])
+@pytest.mark.parametrize("tokens", [1, 9, QUERIES, QUERIES + 1, 150])
+def test_long_blocks_and_many_queries_are_parted_and_merged(tokens, most, window):
+    """More keys, or queries, than one thread attends to at a time."""
     made = long_pass(random.Random(tokens), [3 * STRETCH + 5, STRETCH, 200], tokens)
-    assert max(each.length for each in stretches(made.plan)) <= STRETCH
     layer = Layer(0, Heads(4, 2, DIM, VALUE_DIM), DIM**-0.5, ROTARY, window)
-    torch.testing.assert_close(run(made, layer, executor(made)).double(), flat(made, layer), atol=1e-5, rtol=1e-5)
+    got = run(made, layer, executor(made, most)).double()
+    torch.testing.assert_close(got, flat(made, layer), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 9, QUERIES + 1, 150])
+def test_every_query_is_shared_out_once_to_every_key_of_its_block(tokens):
+    plan = long_pass(random.Random(tokens), [3 * STRETCH + 5, STRETCH, 200], tokens).plan
+    work = list(shared_out(plan))
+    pairs = [(s.request, key, q) for s, queries in work for key in range(s.first, s.first + s.length) for q in queries]
+    expected = sum(plan.kv_length(r) * (plan.qo_indptr[r + 1] - plan.qo_indptr[r]) for r in range(plan.requests))
+    assert len(pairs) == len(set(pairs)) == expected
+    assert max(len(queries) for _, queries in work) <= QUERIES
+    assert max(s.length for s, _ in work) <= STRETCH * -(-(tokens + 1) // QUERIES)
 
 
 @needs_kernels

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import torch
 from torch import Tensor, bfloat16, cuda, float16
+from torch import device as Device
+from torch import dtype as DType
 
 from hwruntime.cache import Pool, Storage
 from hwruntime.errors import DeviceError
@@ -112,10 +113,10 @@ class Executor(Protocol):
 class ModelShape:
     """What an executor must know about the model whose attention it is. `kv_dtype`: of the cache, None for `dtype`."""
 
-    device: torch.device
-    dtype: torch.dtype
+    device: Device
+    dtype: DType
     layers: Sequence[Layer]
-    kv_dtype: torch.dtype | None = None
+    kv_dtype: DType | None = None
 
 
 @dataclass(frozen=True)
@@ -223,11 +224,12 @@ def _flashinfer(model: ModelShape, pool: Pool, storage: Storage) -> Executor:
 
 
 def _cpu(model: ModelShape, pool: Pool, storage: Storage) -> Executor:
-    from hwruntime.attention.cpu import CpuExecutor
+    from hwruntime.attention.cpu import FEW, CpuExecutor
     from hwruntime.cpu.attention import AttentionKernel
     from hwruntime.cpu.build import library
+    from hwruntime.devices import has_amx
 
-    return CpuExecutor(pool, storage, AttentionKernel(library()))
+    return CpuExecutor(pool, storage, AttentionKernel(library()), FEW if has_amx() else None)
 
 
 def _torch(model: ModelShape, pool: Pool, storage: Storage) -> Executor:

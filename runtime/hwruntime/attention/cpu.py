@@ -1,4 +1,4 @@
-"""The CPU executor: few rows through a kernel of our own, one call for a layer; the rows of a long text through torch.
+"""The CPU executor: a kernel of our own, one call for a layer.
 
 torch's calls cost more than what they compute where rows are few, and its flash attention for CPUs takes five to ten
 times what reading the keys takes. The kernel (`cpu/attention.cpp`) reads every stored key once, where it lies.
@@ -20,8 +20,9 @@ from hwruntime.cache import Pool, Storage
 from hwruntime.cpu.attention import AttentionKernel, LayerFacts, Pass, Task, pointer
 from hwruntime.plan import Plan
 
-FEW = 64  # tokens of a pass: more of them are a matrix product's work, which torch does better
-STRETCH = 512  # keys that one thread attends to at a time
+FEW = 64  # tokens of a pass: more of them are torch's work on a CPU that has AMX, which our kernel does not use
+STRETCH = 512  # keys that one thread attends to at a time, for few queries
+QUERIES = 32  # that it attends at a time
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,12 @@ class Known(NamedTuple):
 
 
 class CpuExecutor:
-    def __init__(self, pool: Pool, storage: Storage, kernel: AttentionKernel) -> None:
+    """`most`: tokens of a pass, more of which go through the torch executor; None where all go through the kernel."""
+
+    def __init__(self, pool: Pool, storage: Storage, kernel: AttentionKernel, most: int | None = None) -> None:
         self._storage = storage
         self._kernel = kernel
+        self._most = most
         self._torch = TorchExecutor(pool, storage)
         self._layers: dict[int, Known] = {}
         self._laid: Laid | None = None
@@ -59,7 +63,7 @@ class CpuExecutor:
         pass
 
     def begin(self, plan: Plan, slots: list[int]) -> None:
-        self._laid = None if len(slots) > FEW else laid_out(plan, slots)
+        self._laid = None if self._most is not None and len(slots) > self._most else laid_out(plan, slots)
         if self._laid is None:
             self._torch.begin(plan, slots)
 
@@ -110,8 +114,7 @@ def laid_out(plan: Plan, slots: list[int]) -> Laid:
     tasks: list[Task] = []
     parts: list[list[int]] = [[] for _ in plan.locals]
     places = 0
-    for stretch in stretches(plan):
-        queries = queries_of(plan, stretch.request)
+    for stretch, queries in shared_out(plan):
         causal = plan.causal[stretch.request]
         tasks.append(Task(*stretch[1:], queries.start, len(queries), causal, places))
         for place, query in enumerate(queries, places):
@@ -125,9 +128,14 @@ def laid_out(plan: Plan, slots: list[int]) -> Laid:
     return Laid(facts, (held, *numbers), torch.tensor(plan.deltas) if any(plan.deltas) else None)
 
 
-def stretches(plan: Plan) -> Iterator[Stretch]:
-    """The plan's requests, parted where their pages do not lie next to each other, and after every `STRETCH` keys."""
+def shared_out(plan: Plan) -> Iterator[tuple[Stretch, range]]:
+    """The plan's requests as work for threads: keys that lie next to each other, and some of the queries that see them.
+    Where there are many queries, keys are parted less: there is enough to do, and less to merge."""
     for request in range(plan.requests):
+        queries = queries_of(plan, request)
+        some = [queries[first : first + QUERIES] for first in range(0, len(queries), QUERIES)]
+        most = STRETCH * len(some)
         for part in runs(plan, request):
-            for cut in range(0, part.length, STRETCH):
-                yield Stretch(request, part.first + cut, part.slot + cut, min(STRETCH, part.length - cut))
+            for cut in range(0, part.length, most):
+                stretch = Stretch(request, part.first + cut, part.slot + cut, min(most, part.length - cut))
+                yield from ((stretch, each) for each in some)

@@ -169,7 +169,15 @@ struct Attention {
         const float* cosines = layer.cosines + (int64_t)query * layer.pairs;
         const float* sines = layer.sines + (int64_t)query * layer.pairs;
         const int step = layer.interleaved ? 2 : 1, apart = layer.interleaved ? 1 : layer.pairs;
-        for (int pair = 0; pair < layer.pairs; pair++) {
+        int pair = 0;
+        for (; !layer.interleaved && pair + LANES <= layer.pairs; pair += LANES) {
+            const int a = layer.start + pair, b = a + apart;
+            const Floats x = N::read(from + a), y = N::read(from + b);
+            const Floats cosine = load<Floats>(cosines + pair), sine = load<Floats>(sines + pair);
+            N::write(to + a, x * cosine - y * sine);
+            N::write(to + b, y * cosine + x * sine);
+        }
+        for (; pair < layer.pairs; pair++) {
             const int a = layer.start + pair * step, b = a + apart;
             const float x = N::number(from[a]), y = N::number(from[b]);
             to[a] = N::rounded(x * cosines[pair] - y * sines[pair]);
@@ -254,14 +262,20 @@ struct Attention {
 
     // Values as units of keys, [keys / UNIT, width]; what is missing is 0.
     void take_values(const Stored* values, int keys, Scratch& s) const {
-        Stored* to = reinterpret_cast<Stored*>(s.values);
-        if (keys % N::UNIT || width != layer.value_dim)
-            std::fill_n(s.values, padded(keys, N::UNIT) / N::UNIT * width, 0u);
-        for (int key = 0; key < keys; key++) {
-            const Stored* from = values + key * arrays.values.row;
-            Stored* row = to + (int64_t)(key / N::UNIT) * width * N::UNIT + key % N::UNIT;
-            for (int x = 0; x < layer.value_dim; x++) row[x * N::UNIT] = from[x];
-        }
+        alignas(64) Stored last[N::UNIT][LANES];
+        for (int key = 0; key < keys; key += N::UNIT)
+            for (int column = 0; column < width; column += LANES) {
+                const Stored* rows[N::UNIT];
+                const int there = std::min(LANES, layer.value_dim - column);
+                for (int k = 0; k < N::UNIT; k++) {
+                    rows[k] = values + (key + k) * arrays.values.row + column;
+                    if (key + k < keys && there == LANES) continue;
+                    std::fill_n(last[k], LANES, Stored{});
+                    if (key + k < keys) std::copy_n(rows[k], there, last[k]);
+                    rows[k] = last[k];
+                }
+                store(s.values + key / N::UNIT * width + column, N::paired(rows));
+            }
     }
 
     template <int VECTORS>
@@ -308,7 +322,9 @@ struct Attention {
             for (int x = 0; x < width; x++) s.out[x] += weight * part[x];
         }
         Stored* to = at(arrays.out, token, head);
-        for (int x = 0; x < layer.value_dim; x++) to[x] = N::rounded(s.out[x] / total);
+        int x = 0;
+        for (; x + LANES <= layer.value_dim; x += LANES) N::write(to + x, load<Floats>(s.out + x) / total);
+        for (; x < layer.value_dim; x++) to[x] = N::rounded(s.out[x] / total);
     }
 
     void run() const {

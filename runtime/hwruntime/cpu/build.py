@@ -17,7 +17,7 @@ from hwruntime.kept import cache_folder
 
 COMPILERS = ("c++", "g++", "clang++")  # what is looked for where CXX does not say
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
-SOURCES = ("attention.cpp", "linear.cpp")
+SOURCES = ("attention.cpp", "linear.cpp", "norm.cpp")
 HEADERS = ("vectors.h",)
 
 

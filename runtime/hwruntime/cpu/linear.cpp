@@ -64,6 +64,7 @@ struct Product {
         const int first = block * LANES, count = std::min(LANES, batch.width - first);
         if (layer.bias) sum += load<Floats>(layer.bias + first);
         auto* to = static_cast<typename N::Stored*>(batch.out) + (int64_t)row * batch.width + first;
+        if (count == LANES) return N::write(to, sum);
         for (int i = 0; i < count; i++) to[i] = N::rounded(sum[i]);
     }
 
@@ -251,7 +252,9 @@ struct Rounded {
         const int begin = group * GROUP, count = std::min(GROUP, layer.inputs - begin);
         const int there = std::max(0, std::min(count, batch.numbers - begin));
         alignas(64) float numbers[GROUP] = {};
-        for (int i = 0; i < there; i++) numbers[i] = N::number(from[begin + i]);
+        int i = 0;
+        for (; i + LANES <= there; i += LANES) store(numbers + i, N::read(from + begin + i));
+        for (; i < there; i++) numbers[i] = N::number(from[begin + i]);
         Floats tops = {}, spoils = {};  // `spoils`: nan where a number is not finite
         for (int i = 0; i < GROUP; i += LANES) {
             const Floats x = load<Floats>(numbers + i);

@@ -15,6 +15,7 @@ constexpr int LANES = 16;
 typedef float Floats __attribute__((vector_size(64)));
 typedef int32_t Ints __attribute__((vector_size(64)));
 typedef uint32_t Words __attribute__((vector_size(64)));
+typedef uint16_t Halves __attribute__((vector_size(32)));
 
 template <class V>
 static inline V load(const void* from) {
@@ -68,6 +69,10 @@ struct Float32 {
 
     static float number(Stored x) { return x; }
     static Stored rounded(float x) { return x; }
+    static Floats read(const Stored* from) { return load<Floats>(from); }
+    static void write(Stored* to, Floats x) { store(to, x); }
+    // Units of the numbers of `UNIT` rows.
+    static Words paired(const Stored* const* rows) { return load<Words>(rows[0]); }
 
     static Floats add_product(Floats sum, Words a, uint32_t b) {
         float factor;
@@ -94,6 +99,13 @@ struct Bfloat16 {
         if (x != x) return (Stored)(bits >> 16 | 0x40);
         return (Stored)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
     }
+    static Words words(const Stored* from) { return __builtin_convertvector(load<Halves>(from), Words); }
+    static Floats read(const Stored* from) { return (Floats)(words(from) << 16); }
+    static void write(Stored* to, Floats x) {
+        const Words bits = (Words)x, even = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+        store(to, __builtin_convertvector(x == x ? even : bits >> 16 | 0x40u, Halves));
+    }
+    static Words paired(const Stored* const* rows) { return words(rows[0]) | words(rows[1]) << 16; }
 
     static Floats add_product(Floats sum, Words a, uint32_t b) {
 #ifdef __AVX512BF16__

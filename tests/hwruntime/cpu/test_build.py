@@ -64,6 +64,14 @@ def test_a_kept_library_that_is_broken_is_built_again(kept):
     assert library().how == f"kernels from {path}"
 
 
+@needs_kernels
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is loaded")
+def test_they_share_the_threads_of_torch():
+    build.library()
+    loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+    assert len([name for name in loaded if "libgomp" in name]) <= 1
+
+
 def test_no_compiler(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CannotBuild, match="there is no C\\+\\+ compiler") as failure:
