@@ -1,5 +1,7 @@
 """Where a model runs, and in which numbers: `auto`, or what the user asked for."""
 
+import ctypes
+import os
 from pathlib import Path
 
 import torch
@@ -58,6 +60,14 @@ def quick_bfloat16() -> bool:
 def has_amx() -> bool:
     """Whether the CPU multiplies matrices by itself: what has many rows is best left to oneDNN, then."""
     return torch.cpu._is_amx_tile_supported()
+
+
+def give_back() -> None:
+    """Give memory that has been freed back to the system. glibc keeps what lies between pieces that are in use: some
+    hundred megabytes where weights are laid out anew. Others do so by themselves, or cannot be told."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def cpu_info() -> dict[str, str]:

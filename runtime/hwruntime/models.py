@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from hwruntime.attention import Choice, ModelShape, Static, choose
 from hwruntime.cache import Pool, Storage, Stored
 from hwruntime.checkpoint import Checkpoint, open_checkpoint
-from hwruntime.devices import find_kv_dtype, upload
+from hwruntime.devices import find_kv_dtype, give_back, upload
 from hwruntime.errors import ModelError
 from hwruntime.graphs import CudaRecorder, Recorder, Recording
 from hwruntime.intercept import Call, Tap
@@ -79,6 +79,7 @@ class Model:
             except FORWARD_ERRORS as error:
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 raise ModelError(f"`{self.name}` fails in its first forward pass ({reason})") from error
+        give_back()
         self._use(Pool(kv_tokens), stored)
         self._recorder = recorder or (CudaRecorder() if self.hf.device.type == "cuda" else None)
 

@@ -80,6 +80,7 @@ struct Attention {
     const Arrays& arrays;
     const int shares = layer.heads / layer.kv_heads;    // query heads of a K/V head
     const int width = padded(layer.value_dim, LANES);   // of a partial result
+    const int apart = width + 2;                        // floats between partial results
     const int units = layer.dim / N::UNIT;
 
     // What one thread works with, for `MOST` vectors of rows.
@@ -88,7 +89,6 @@ struct Attention {
         alignas(64) float scores[TILE * MOST * LANES];               // [keys, rows]
         alignas(64) uint32_t weights[TILE * MOST * LANES];           // [keys / UNIT, rows]
         alignas(64) uint32_t values[TILE * WIDEST];                  // [keys / UNIT, width]
-        alignas(64) float out[MOST * LANES * WIDEST];                // [rows, width]
         alignas(64) float top[MOST * LANES], total[MOST * LANES];    // [rows]
         alignas(64) int32_t positions[MOST * LANES];                 // [rows]
         int nearest, farthest;                                       // of the positions
@@ -101,7 +101,7 @@ struct Attention {
     // Partial results: out, then the top score (in powers of 2) and the sum of the weights below it.
     float* partial(int kv_head, int place, int share) const {
         const int64_t index = ((int64_t)kv_head * pass.places + place) * shares + share;
-        return arrays.room + index * (width + 2);
+        return arrays.room + index * apart;
     }
 
     void keep(int token) const {
@@ -127,7 +127,8 @@ struct Attention {
     void attend_rows(const Task& task, int kv_head, int first, int count, Scratch& s) const {
         constexpr int LANED = VECTORS * LANES;
         take_queries(task, kv_head, first, count, LANED, s);
-        std::fill_n(s.out, padded(count, ROWS) * width, 0.0f);
+        float* out = partial(kv_head, task.place + first / shares, first % shares);
+        bool begun = false;
         std::fill_n(s.total, LANED, 0.0f);
         std::fill_n(s.top, LANED, -FLT_MAX);
         for (int tile = 0; tile < task.length; tile += TILE) {
@@ -135,15 +136,15 @@ struct Attention {
             if (hidden_to_all(task, place, keys, s)) continue;
             score<VECTORS>(at(arrays.keys, task.slot + tile, kv_head), keys, s);
             if (hidden_to_some(task, place, keys, s)) hide<VECTORS>(task, place, keys, s);
-            weigh<VECTORS>(keys, count, s);
+            weigh<VECTORS>(keys, begun ? count : 0, out, s);
             take_values(at(arrays.values, task.slot + tile, kv_head), keys, s);
-            add_values<VECTORS>(padded(keys, N::UNIT) / N::UNIT, count, s);
+            add_values<VECTORS>(padded(keys, N::UNIT) / N::UNIT, count, out, begun, s);
+            begun = true;
         }
+        for (int row = 0; !begun && row < count; row++) std::fill_n(out + row * apart, width, 0.0f);
         for (int row = 0; row < count; row++) {
-            float* to = partial(kv_head, task.place + (first + row) / shares, (first + row) % shares);
-            std::copy_n(s.out + row * width, width, to);
-            to[width] = s.top[row];
-            to[width + 1] = s.total[row];
+            out[row * apart + width] = s.top[row];
+            out[row * apart + width + 1] = s.total[row];
         }
     }
 
@@ -236,9 +237,9 @@ struct Attention {
         }
     }
 
-    // Scores become weights below the top score; what was summed up below a lower one is made less.
+    // Scores become weights below the top score; what was summed up below a lower one, of `count` rows, is made less.
     template <int VECTORS>
-    void weigh(int keys, int count, Scratch& s) const {
+    void weigh(int keys, int count, float* out, Scratch& s) const {
         for (int v = 0; v < VECTORS; v++) {
             float* scores = s.scores + v * LANES;
             const Floats before = load<Floats>(s.top + v * LANES);
@@ -256,7 +257,7 @@ struct Attention {
             store(s.total + v * LANES, load<Floats>(s.total + v * LANES) * less + total);
             store(s.top + v * LANES, top);
             for (int row = v * LANES; row < std::min(count, (v + 1) * LANES); row++)
-                for (int x = 0; x < width; x++) s.out[row * width + x] *= less[row - v * LANES];
+                for (int x = 0; x < width; x++) out[row * apart + x] *= less[row - v * LANES];
         }
     }
 
@@ -279,52 +280,67 @@ struct Attention {
     }
 
     template <int VECTORS>
-    void add_values(int count, int rows, Scratch& s) const {
-        for (int row = 0; row < rows; row += ROWS)
-            for (int column = 0; column < width; column += COLUMNS * LANES) {
-                const int vectors = std::min(COLUMNS, (width - column) / LANES);
-                if (vectors == 4) add_block<VECTORS, 4>(row, column, count, s);
-                if (vectors == 3) add_block<VECTORS, 3>(row, column, count, s);
-                if (vectors == 2) add_block<VECTORS, 2>(row, column, count, s);
-                if (vectors == 1) add_block<VECTORS, 1>(row, column, count, s);
-            }
+    void add_values(int count, int rows, float* out, bool begun, const Scratch& s) const {
+        int row = 0;
+        for (; row + ROWS <= rows; row += ROWS) add_rows<VECTORS, ROWS>(row, count, out, begun, s);
+        if (rows - row == 3) add_rows<VECTORS, 3>(row, count, out, begun, s);
+        if (rows - row == 2) add_rows<VECTORS, 2>(row, count, out, begun, s);
+        if (rows - row == 1) add_rows<VECTORS, 1>(row, count, out, begun, s);
     }
 
-    template <int VECTORS, int WIDE>
-    void add_block(int row, int column, int count, Scratch& s) const {
-        Floats sums[ROWS][WIDE];
-        for (int r = 0; r < ROWS; r++)
-            for (int x = 0; x < WIDE; x++) sums[r][x] = load<Floats>(s.out + (row + r) * width + column + x * LANES);
+    template <int VECTORS, int R>
+    void add_rows(int row, int count, float* out, bool begun, const Scratch& s) const {
+        for (int column = 0; column < width; column += COLUMNS * LANES) {
+            const int vectors = std::min(COLUMNS, (width - column) / LANES);
+            float* to = out + row * apart + column;
+            if (vectors == 4) add_block<VECTORS, R, 4>(row, column, count, to, begun, s);
+            if (vectors == 3) add_block<VECTORS, R, 3>(row, column, count, to, begun, s);
+            if (vectors == 2) add_block<VECTORS, R, 2>(row, column, count, to, begun, s);
+            if (vectors == 1) add_block<VECTORS, R, 1>(row, column, count, to, begun, s);
+        }
+    }
+
+    template <int VECTORS, int R, int WIDE>
+    void add_block(int row, int column, int count, float* out, bool begun, const Scratch& s) const {
+        Floats sums[R][WIDE] = {};
+        for (int r = 0; begun && r < R; r++)
+            for (int x = 0; x < WIDE; x++) sums[r][x] = load<Floats>(out + r * apart + x * LANES);
         for (int unit = 0; unit < count; unit++) {
             Words values[WIDE];
             for (int x = 0; x < WIDE; x++) values[x] = load<Words>(s.values + unit * width + column + x * LANES);
-            for (int r = 0; r < ROWS; r++) {
+            for (int r = 0; r < R; r++) {
                 const uint32_t weight = s.weights[unit * VECTORS * LANES + row + r];
                 for (int x = 0; x < WIDE; x++) sums[r][x] = N::add_product(sums[r][x], values[x], weight);
             }
         }
-        for (int r = 0; r < ROWS; r++)
-            for (int x = 0; x < WIDE; x++) store(s.out + (row + r) * width + column + x * LANES, sums[r][x]);
+        for (int r = 0; r < R; r++)
+            for (int x = 0; x < WIDE; x++) store(out + r * apart + x * LANES, sums[r][x]);
     }
 
     // A token's output for one head, of its partial results. Each token has a finite one: its own key's.
-    void merge(int token, int head, Scratch& s) const {
+    void merge(int token, int head) const {
         const int kv_head = head / shares, share = head % shares;
         const int begin = pass.starts[token], end = pass.starts[token + 1];
         float top = layer.sinks ? layer.sinks[head] * LOG2_E : -FLT_MAX;
         for (int i = begin; i < end; i++) top = std::max(top, partial(kv_head, pass.parts[i], share)[width]);
         float total = layer.sinks ? std::exp2(layer.sinks[head] * LOG2_E - top) : 0;
-        std::fill_n(s.out, width, 0.0f);
-        for (int i = begin; i < end; i++) {
-            const float* part = partial(kv_head, pass.parts[i], share);
-            const float weight = std::exp2(part[width] - top);
-            total += weight * part[width + 1];
-            for (int x = 0; x < width; x++) s.out[x] += weight * part[x];
+        alignas(64) float out[WIDEST] = {};
+        for (int i = begin; i < end; i += LANES) {
+            const int count = std::min(LANES, end - i);
+            Floats tops = all(-INFINITY);
+            for (int j = 0; j < count; j++) tops[j] = partial(kv_head, pass.parts[i + j], share)[width];
+            const Floats weights = exp2(tops - top);
+            for (int j = 0; j < count; j++) {
+                const float* part = partial(kv_head, pass.parts[i + j], share);
+                total += weights[j] * part[width + 1];
+                for (int x = 0; x < width; x += LANES)
+                    store(out + x, load<Floats>(out + x) + load<Floats>(part + x) * weights[j]);
+            }
         }
         Stored* to = at(arrays.out, token, head);
         int x = 0;
-        for (; x + LANES <= layer.value_dim; x += LANES) N::write(to + x, load<Floats>(s.out + x) / total);
-        for (; x < layer.value_dim; x++) to[x] = N::rounded(s.out[x] / total);
+        for (; x + LANES <= layer.value_dim; x += LANES) N::write(to + x, load<Floats>(out + x) / total);
+        for (; x < layer.value_dim; x++) to[x] = N::rounded(out[x] / total);
     }
 
     void run() const {
@@ -338,7 +354,7 @@ struct Attention {
                 for (int head = 0; head < layer.kv_heads; head++) attend(pass.tasks[task], head, scratch);
 #pragma omp for collapse(2)
             for (int token = 0; token < pass.tokens; token++)
-                for (int head = 0; head < layer.heads; head++) merge(token, head, scratch);
+                for (int head = 0; head < layer.heads; head++) merge(token, head);
         }
     }
 };

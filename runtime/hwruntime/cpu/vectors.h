@@ -39,7 +39,7 @@ static inline Floats all(float x) { return Floats{} + x; }
 
 static inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
 
-// 2^x, to a unit or two in the last place; 0 below 2^-126. x at most 127.
+// 2^x, to a unit or two in the last place; 2^-126, which is next to nothing, for all that is less. x at most 127.
 static inline Floats exp2(Floats x) {
     const Floats rounder = all(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
     const Floats clamped = max(x, all(-126.0f));
@@ -52,8 +52,7 @@ static inline Floats exp2(Floats x) {
     y = y * f + 2.402264791363012e-1f;
     y = y * f + 6.931472028550421e-1f;
     y = y * f + 1.0f;
-    const Floats power = (Floats)(((Ints)shifted << 23) + (Ints)all(1.0f));
-    return x < all(-126.0f) ? Floats{} : y * power;
+    return (Floats)((Ints)y + ((Ints)shifted << 23));
 }
 
 static inline Floats tanh(Floats x) {
@@ -116,6 +115,12 @@ struct Bfloat16 {
 #endif
     }
     static Words units(const Floats* x) {  // of finite numbers
+#ifdef __AVX512BF16__
+        const Halves evens = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        const Words order = __builtin_convertvector(evens, Words) * 0x10001u + 0x100000u;  // 0, 16, 1, 17, ...
+        const __m512bh both = _mm512_cvtne2ps_pbh((__m512)x[1], (__m512)x[0]);
+        return (Words)_mm512_permutexvar_epi16((__m512i)order, (__m512i)both);
+#endif
         const Words low = (Words)x[0], high = (Words)x[1];
         return (low + 0x7fffu + (low >> 16 & 1u)) >> 16 | ((high + 0x7fffu + (high >> 16 & 1u)) & 0xffff0000u);
     }
