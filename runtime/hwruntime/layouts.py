@@ -6,14 +6,15 @@ memory does. Sums are of the same numbers in another order.
 """
 
 import ctypes
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from hwruntime.cpu.build import CannotBuild, library
-from hwruntime.cpu.linear import LANES, LinearKernel, pack16, padded_bias, unpack16
+from hwruntime.cpu.linear import LANES, LinearKernel, pack16, unpack16
 from hwruntime.devices import cpu_info, has_amx, quick_bfloat16
 
 ROWS = 4  # what oneDNN's layout is best for; it holds for any number
@@ -28,11 +29,8 @@ class Layout(Protocol):
 
     def lay_out(self, weight: Tensor) -> Tensor: ...
 
-    def added(self, bias: Tensor | None) -> Tensor | None:
-        """A bias [out] as `product` takes it."""
-
-    def product(self, x: Tensor, packed: Tensor, added: Tensor | None, outputs: int) -> Tensor:
-        """x [..., in] by a weight that is laid out, to [..., outputs]."""
+    def product(self, packed: Tensor, bias: Tensor | None, inputs: int, outputs: int) -> Callable[[Tensor], Tensor]:
+        """Multiplies x [..., inputs] by a weight that is laid out, to [..., outputs]."""
 
     def dense(self, packed: Tensor, size: tuple[int, int]) -> Tensor:
         """The weight of that size [out, in] again: a copy."""
@@ -51,17 +49,8 @@ class OneDnn:
         packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
         return packed
 
-    def added(self, bias: Tensor | None) -> Tensor | None:
-        return bias
-
-    def product(self, x: Tensor, packed: Tensor, added: Tensor | None, outputs: int) -> Tensor:
-        """Too few rows are filled up to the number that the layout is best for; what comes of the others is left."""
-        rows = x.shape[-2] if x.ndim > 1 else 0
-        few = 0 < rows < too_few() and x.numel() == rows * x.shape[-1]
-        made: Tensor = torch.ops.mkldnn._linear_pointwise(
-            nn.functional.pad(x, (0, 0, 0, ROWS - rows)) if few else x, packed, added, "none", [], ""
-        )
-        return made[..., :rows, :] if few else made
+    def product(self, packed: Tensor, bias: Tensor | None, inputs: int, outputs: int) -> Callable[[Tensor], Tensor]:
+        return partial(_onednn_product, packed, bias)
 
     def dense(self, packed: Tensor, size: tuple[int, int]) -> Tensor:
         return packed.to_dense()
@@ -93,12 +82,9 @@ class Own:
     def lay_out(self, weight: Tensor) -> Tensor:
         return pack16(weight.detach())
 
-    def added(self, bias: Tensor | None) -> Tensor | None:
-        return padded_bias(bias)
-
-    def product(self, x: Tensor, packed: Tensor, added: Tensor | None, outputs: int) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        return self._kernel.multiply(rows, packed, added, outputs).view(*x.shape[:-1], outputs)
+    def product(self, packed: Tensor, bias: Tensor | None, inputs: int, outputs: int) -> Callable[[Tensor], Tensor]:
+        multiply = self._kernel.product(packed, bias, inputs, outputs)
+        return lambda x: multiply(x.reshape(-1, inputs)).view(*x.shape[:-1], outputs)
 
     def dense(self, packed: Tensor, size: tuple[int, int]) -> Tensor:
         return unpack16(packed, *size)
@@ -137,6 +123,16 @@ def too_few() -> int:
     """Rows: fewer than so many are filled up. On AMD's CPUs (an EPYC with AVX512-BF16) oneDNN takes a sixth longer for
     two than for `ROWS`; on Intel's (a Xeon with as much) a sixth less for one. Nothing is known of others."""
     return FEW if cpu_info().get("vendor_id") == "AuthenticAMD" else 0
+
+
+def _onednn_product(packed: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+    """Too few rows are filled up to the number that the layout is best for; what comes of the others is left."""
+    rows = x.shape[-2] if x.ndim > 1 else 0
+    few = 0 < rows < too_few() and x.numel() == rows * x.shape[-1]
+    made: Tensor = torch.ops.mkldnn._linear_pointwise(
+        nn.functional.pad(x, (0, 0, 0, ROWS - rows)) if few else x, packed, bias, "none", [], ""
+    )
+    return made[..., :rows, :] if few else made
 
 
 def _hold(blocks: Tensor, weight: Tensor) -> bool:

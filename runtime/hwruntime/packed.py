@@ -35,7 +35,8 @@ class Packed(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.packed = nn.Parameter(layout.lay_out(linear.weight), requires_grad=False)
         self.bias = linear.bias
-        self.layout, self._added = layout, layout.added(linear.bias)
+        self.layout = layout
+        self._product = layout.product(self.packed, linear.bias, self.in_features, self.out_features)
 
     @property
     def weight(self) -> Tensor:
@@ -44,7 +45,7 @@ class Packed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] to [..., out]."""
-        return self.layout.product(x, self.packed, self._added, self.out_features)
+        return self._product(x)
 
 
 class Joint(nn.Module):

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers import __version__ as transformers_version
 
 from hwruntime.cpu.build import CannotBuild, library
-from hwruntime.cpu.linear import GROUP, LinearKernel, pack4, pack8, padded_bias
+from hwruntime.cpu.linear import GROUP, LinearKernel, pack4, pack8
 from hwruntime.errors import DeviceError
 from hwruntime.kept import Files, Kept, KeptError, cache_folder
 
@@ -136,15 +136,17 @@ class OwnQuantized(Quantized):
     def __init__(self, linear: nn.Linear, parts: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(linear, parts)
         self._kernel = LinearKernel(self.KERNEL, library())
-        self._added = padded_bias(self.bias)
+        self._product = self._kernel.product(self.packed, self.bias, self.in_features, self.out_features)
 
     @property
     def weight(self) -> Tensor:
         """What the weights stand for, float32 [out, in]: made anew each time."""
-        return self._kernel.multiply(torch.eye(self.in_features), self.packed, None, self.out_features).T
+        return self._kernel.product(self.packed, None, self.in_features, self.out_features)(
+            torch.eye(self.in_features)
+        ).T
 
     def product(self, rows: Tensor) -> Tensor:
-        return self._kernel.multiply(rows, self.packed, self._added, self.out_features)
+        return self._product(rows)
 
 
 class OwnInt8(OwnQuantized):

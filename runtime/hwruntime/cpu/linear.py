@@ -1,6 +1,7 @@
 """The kernels for linear layers of 8 and 4 bits (`linear.cpp`), and how weights are laid out for them."""
 
 import ctypes
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -46,28 +47,40 @@ class LinearKernel:
         for function in self._functions.values():
             function.restype = None
 
-    def multiply(self, rows: Tensor, packed: Tensor, added: Tensor | None, width: int) -> Tensor:
-        """rows [n, in] by weights that are laid out, plus `padded_bias`, to [n, width], of the rows' dtype; rows of
-        other dtypes than there are kernels for are converted, and back."""
-        if rows.dtype not in self._functions:
-            return self.multiply(rows.to(next(iter(self._functions))), packed, added, width).to(rows.dtype)
+    def product(self, packed: Tensor, bias: Tensor | None, inputs: int, outputs: int) -> "Product":
+        """Of weights that are laid out, and a bias [outputs]."""
+        return Product(self._functions, packed, bias, -(-inputs // self._unit) * self._unit, outputs)
+
+
+class Product:
+    """Weights that are laid out and a bias, to be called with rows [n, in]: [n, outputs], of the rows' dtype. Rows of
+    other dtypes than there are kernels for are converted, and back."""
+
+    def __init__(
+        self,
+        functions: Mapping[torch.dtype, Callable[..., None]],
+        packed: Tensor,
+        bias: Tensor | None,
+        inputs: int,
+        outputs: int,
+    ) -> None:
+        """`inputs`: padded to whole units."""
+        self._functions, self._outputs = functions, outputs
+        self._packed = packed  # owns the memory that is pointed at, as the bias does
+        self._bias = None if bias is None else nn.functional.pad(bias.detach().float(), (0, -outputs % LANES))
+        pointer = None if self._bias is None else self._bias.data_ptr()
+        self._layer = Linear(packed.data_ptr(), pointer, len(packed) * LANES, inputs)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        function = self._functions.get(rows.dtype)
+        if function is None:
+            return self(rows.to(next(iter(self._functions)))).to(rows.dtype)
         rows = rows if rows.stride(-1) == 1 else rows.contiguous()
-        out = rows.new_empty(len(rows), width)
         n, numbers = rows.shape
-        layer = Linear(
-            packed.data_ptr(),
-            None if added is None else added.data_ptr(),
-            len(packed) * LANES,
-            -(-numbers // self._unit) * self._unit,
-        )
-        batch = Batch(rows.data_ptr(), out.data_ptr(), rows.stride(0), n, numbers, width)
-        self._functions[rows.dtype](ctypes.byref(layer), ctypes.byref(batch))
+        out = rows.new_empty(n, self._outputs)
+        batch = Batch(rows.data_ptr(), out.data_ptr(), rows.stride(0), n, numbers, self._outputs)
+        function(ctypes.byref(self._layer), ctypes.byref(batch))
         return out
-
-
-def padded_bias(bias: Tensor | None) -> Tensor | None:
-    """A bias [out] as the kernels take it: float32, for whole blocks."""
-    return None if bias is None else nn.functional.pad(bias.detach().float(), (0, -len(bias) % LANES))
 
 
 def pack16(weights: Tensor) -> Tensor:

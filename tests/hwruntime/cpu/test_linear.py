@@ -13,14 +13,13 @@ from tests.hwruntime.own_kernels import needs_products
 ROUNDING = {torch.float32: 2e-4, torch.bfloat16: 1e-2, torch.float16: 1e-3}  # of what all of a row's products come to
 
 
-def kernel(kind: str) -> LinearKernel:
-    return LinearKernel(kind, library())
+def multiply(kind: str, x: Tensor, packed: Tensor, outputs: int, bias: Tensor | None = None) -> Tensor:
+    return LinearKernel(kind, library()).product(packed, bias, x.shape[1], outputs)(x)
 
 
 def check(kind: str, packed: Tensor, weights: Tensor, x: Tensor, bias: Tensor | None) -> None:
     """The product of x [rows, in] and `weights` [out, in], which are what `packed` stands for."""
-    padded = None if bias is None else torch.nn.functional.pad(bias, (0, -len(bias) % 16))
-    got = kernel(kind).multiply(x, packed, padded, len(weights))
+    got = multiply(kind, x, packed, len(weights), bias)
     expected = x.double() @ weights.double().T + (0 if bias is None else bias.double())
     most = x.double().abs().amax(1, keepdim=True) * weights.double().norm(dim=1)
     assert got.dtype == x.dtype
@@ -72,7 +71,7 @@ def test_a_number_that_is_large_beyond_measure_spoils_its_own_group_alone(kind):
         levels[:, 0] = 0
         one = torch.ones(16, 8).bfloat16()
         packed, weights = pack4(levels, one, one * 0), levels.flatten(1).float()
-    got = kernel(kind).multiply(x, packed, None, 16)
+    got = multiply(kind, x, packed, 16)
     torch.testing.assert_close(got, x @ weights.T, atol=0.02, rtol=1e-3)
 
 
@@ -84,7 +83,7 @@ def test_rows_of_zeros_and_rows_that_are_not_finite(kind):
     packed = pack8(levels, torch.ones(16)) if kind == "int8" else pack4(levels.view(16, 2, GROUP), one, one * 0)
     x = torch.zeros(3, 64)
     x[1, 5], x[2, 5] = torch.nan, torch.inf
-    got = kernel(kind).multiply(x, packed, None, 16)
+    got = multiply(kind, x, packed, 16)
     assert (got[0] == 0).all()
     assert not got[1:].isfinite().any()
 
@@ -95,8 +94,8 @@ def test_rows_of_any_strides():
     wide = torch.randn(5, 200)
     for x in (wide[:, 7:71], wide.T[7:71, :].T, wide[::2, :64]):
         assert torch.equal(
-            kernel("int8").multiply(x, pack8(levels, scales), None, 32),
-            kernel("int8").multiply(x.contiguous(), pack8(levels, scales), None, 32),
+            multiply("int8", x, pack8(levels, scales), 32),
+            multiply("int8", x.contiguous(), pack8(levels, scales), 32),
         )
 
 
