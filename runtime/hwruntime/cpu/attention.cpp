@@ -134,6 +134,8 @@ struct Attention {
         for (int tile = 0; tile < task.length; tile += TILE) {
             const int keys = std::min(task.length - tile, TILE), place = task.first + tile;
             if (hidden_to_all(task, place, keys, s)) continue;
+            fetch(arrays.values, task.slot + tile, keys, kv_head, layer.value_dim);
+            fetch(arrays.keys, task.slot + tile + TILE, std::min(task.length - tile - TILE, TILE), kv_head, layer.dim);
             score<VECTORS>(at(arrays.keys, task.slot + tile, kv_head), keys, s);
             if (hidden_to_some(task, place, keys, s)) hide<VECTORS>(task, place, keys, s);
             weigh<VECTORS>(keys, begun ? count : 0, out, s);
@@ -146,6 +148,12 @@ struct Attention {
             out[row * apart + width] = s.top[row];
             out[row * apart + width + 1] = s.total[row];
         }
+    }
+
+    // Ask memory for rows that are read soon: it has nothing else to do while there is something to compute.
+    static void fetch(const Rows& rows, int64_t first, int count, int head, int numbers) {
+        for (int row = 0; row < count; row++)
+            for (int i = 0; i < numbers; i += 64 / (int)sizeof(Stored)) __builtin_prefetch(at(rows, first + row, head) + i, 0, 2);
     }
 
     // Queries, turned on for the block, as units of rows.
