@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hwruntime.devices import cpu_info
 from hwruntime.kept import cache_folder
 
-COMPILERS = ("c++", "g++", "clang++")  # what is looked for where CXX does not say
+COMPILERS = ("g++", "c++", "clang++")  # what is looked for where CXX does not say
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 SOURCES = ("attention.cpp", "linear.cpp", "norm.cpp")
 HEADERS = ("vectors.h",)
@@ -40,7 +40,8 @@ class Library(NamedTuple):
 def library() -> Library:
     """The kernels, built now where that has not been done before. Raises `CannotBuild`.
 
-    They share the threads of torch, whose OpenMP is in the process already: the same one must be found by the linker.
+    They share the threads of torch, whose OpenMP is g++'s and in the process already. What clang++ makes brings one of
+    its own: its threads and torch's wait busily for one another, and a pass takes half as long again.
     """
     compiler = find_compiler()
     path = cache_folder("kernels") / f"{identity(compiler)}.so"
