@@ -36,8 +36,24 @@ class Library(NamedTuple):
     how: str
 
 
-@cache
 def library() -> Library:
+    """The kernels of this machine. Raises `CannotBuild`."""
+    found = once()
+    if isinstance(found, CannotBuild):
+        raise found
+    return found
+
+
+@cache
+def once() -> Library | CannotBuild:
+    """What there is, or why there is nothing: a compiler that fails is not asked again."""
+    try:
+        return built()
+    except CannotBuild as error:
+        return error
+
+
+def built() -> Library:
     """The kernels, built now where that has not been done before. Raises `CannotBuild`.
 
     They share the threads of torch, whose OpenMP is g++'s and in the process already. What clang++ makes brings one of
@@ -68,7 +84,8 @@ def find_compiler() -> list[str]:
     found = next(filter(None, map(shutil.which, told[:1] or COMPILERS)), None)
     if found is None:
         missing = f"CXX is `{told[0]}`, which is not there" if told else "there is no C++ compiler"
-        raise CannotBuild(f"its kernels cannot be built: {missing}", "install one (g++ or clang++)")
+        help = "set CXX to another compiler" if told else "install one (g++ or clang++)"
+        raise CannotBuild(f"its kernels cannot be built: {missing}", help)
     return [found, *told[1:]]
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from hwruntime.cpu import build
-from hwruntime.cpu.build import FLAGS, CannotBuild, find_compiler, identity
+from hwruntime.cpu.build import FLAGS, CannotBuild, built, find_compiler, identity, library
 from tests.hwruntime.own_kernels import needs_kernels
-
-library = build.library.__wrapped__  # as if this process had not asked yet
 
 
 @pytest.fixture(autouse=True)
@@ -23,11 +21,11 @@ def kept(tmp_path, monkeypatch) -> Path:
 
 @needs_kernels
 def test_they_are_built_once_and_kept(kept):
-    first = library()
+    first = built()
     (path,) = kept.iterdir()
     assert first.how == f"kernels built once, kept in {path}"
     made = path.stat().st_mtime_ns
-    assert library().how == f"kernels from {path}"
+    assert built().how == f"kernels from {path}"
     assert path.stat().st_mtime_ns == made
     assert isinstance(first.functions, ctypes.CDLL)
     assert first.functions.multiplies_bits() in (0, 1)
@@ -50,7 +48,7 @@ def test_another_source_compiler_or_cpu_makes_another_library(monkeypatch, tmp_p
 def test_a_folder_that_cannot_be_written_is_told(kept):
     kept.parent.parent.mkdir()
     kept.parent.touch()  # a file
-    made = library()
+    made = built()
     assert made.how.startswith("kernels built, and not kept: ")
     assert made.functions.multiplies_bits() in (0, 1)
 
@@ -60,29 +58,42 @@ def test_a_kept_library_that_is_broken_is_built_again(kept):
     kept.mkdir(parents=True)
     path = kept / f"{identity(find_compiler())}.so"
     path.write_bytes(b"nothing of the kind")
-    assert library().how.startswith(f"kernels built once, kept in {path}; what was there could not be loaded: ")
-    assert library().how == f"kernels from {path}"
+    assert built().how.startswith(f"kernels built once, kept in {path}; what was there could not be loaded: ")
+    assert built().how == f"kernels from {path}"
 
 
 @needs_kernels
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is loaded")
 def test_they_share_the_threads_of_torch():
-    build.library()
+    library()
     loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
     assert len([name for name in loaded if "libgomp" in name]) <= 1
+
+
+def test_a_compiler_that_fails_is_asked_once(monkeypatch, tmp_path):
+    told = tmp_path / "told"
+    monkeypatch.setenv("CXX", compiler(tmp_path / "failing", f'[ "$1" = --version ] || {{ echo >> {told}; exit 1; }}'))
+    build.once.cache_clear()
+    try:
+        for _ in range(3):
+            with pytest.raises(CannotBuild, match="no reason given"):
+                library()
+    finally:
+        build.once.cache_clear()
+    assert told.read_text() == "\n"
 
 
 def test_no_compiler(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CannotBuild, match="there is no C\\+\\+ compiler") as failure:
-        library()
+        built()
     assert failure.value.help == "install one (g++ or clang++)"
 
 
 def test_a_compiler_that_was_asked_for_and_is_not_there(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler -O0")
     with pytest.raises(CannotBuild, match="CXX is `no-such-compiler`, which is not there"):
-        library()
+        built()
 
 
 def compiler(path: Path, script: str) -> str:
@@ -95,7 +106,7 @@ def test_a_compiler_that_fails_is_quoted_and_nothing_is_kept(monkeypatch, tmp_pa
     script = 'echo "in file x.cpp:" >&2; echo "x.cpp:1: error: no OpenMP" >&2; [ "$1" = --version ]'
     monkeypatch.setenv("CXX", compiler(tmp_path / "failing", script))
     with pytest.raises(CannotBuild, match=r"its kernels cannot be built: x\.cpp:1: error: no OpenMP") as failure:
-        library()
+        built()
     assert failure.value.help == "set CXX to another compiler"
     assert not list(kept.iterdir())
 
@@ -105,5 +116,5 @@ def test_a_compiler_with_options_of_its_own(monkeypatch, tmp_path):
     name = compiler(tmp_path / "mine", f'[ "$1" = --version ] || {{ echo "$@" > {told}; echo no error >&2; exit 3; }}')
     monkeypatch.setenv("CXX", f"{name} -mtune=native")
     with pytest.raises(CannotBuild, match="no error"):
-        library()
+        built()
     assert told.read_text().startswith(f"-mtune=native {' '.join(FLAGS)} ")
