@@ -44,35 +44,28 @@ class Known(NamedTuple):
     sinks: Tensor | None
 
 
-class CpuExecutor:
-    """`most`: tokens of a pass, more of which go through the torch executor; None where all go through the kernel."""
+class CpuExecutor(TorchExecutor):
+    """`most`: tokens of a pass, more of which are attended as the torch executor does; None where the kernel attends
+    all."""
 
     def __init__(self, pool: Pool, storage: Storage, kernel: AttentionKernel, most: int | None = None) -> None:
-        self._storage = storage
+        super().__init__(pool, storage)
         self._kernel = kernel
         self._most = most
-        self._torch = TorchExecutor(pool, storage)
         self._layers: dict[int, Known] = {}
-        self._laid: Laid | None = None
-
-    @property
-    def rotated(self) -> bool:
-        return True
-
-    def expect(self, workers: int, tokens: int) -> None:
-        pass
+        self._ours: Laid | None = None
 
     def begin(self, plan: Plan, slots: list[int]) -> None:
-        self._laid = None if self._most is not None and len(slots) > self._most else laid_out(plan, slots)
-        if self._laid is None:
-            self._torch.begin(plan, slots)
+        self._ours = None if self._most is not None and len(slots) > self._most else laid_out(plan, slots)
+        if self._ours is None:
+            super().begin(plan, slots)
 
     def attend(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self._laid is None:
-            return self._torch.attend(layer, q, k, v)
+        if self._ours is None:
+            return super().attend(layer, q, k, v)
         heads = layer.heads
         keys, values = self._storage.sized(layer.index, heads.keys, heads.dim, heads.value_dim, k.dtype, k.device)
-        return self._kernel.attend(self._laid.facts, self._facts(layer, self._laid), q, k, v, keys, values)
+        return self._kernel.attend(self._ours.facts, self._facts(layer, self._ours), q, k, v, keys, values)
 
     def _facts(self, layer: Layer, laid: Laid) -> LayerFacts:
         """The layer as the kernel takes it, with this pass's rotation."""

@@ -1,4 +1,4 @@
-// Cascade attention of one layer over a pass's plan, for few rows: stores the layer's new K/V, attends every stretch of
+// Cascade attention of one layer over a pass's plan: stores the layer's new K/V, attends every stretch of
 // every block once for all the rows that see it, and merges each row's partial results by log-sum-exp.
 //
 // Rows lie in the lanes of vectors. A key's numbers are broadcast to them as they lie in the cache, so that keys are

@@ -1,4 +1,4 @@
-"""The kernels for linear layers of 8 and 4 bits (`linear.cpp`), and how weights are laid out for them."""
+"""The kernels for linear layers in bfloat16 and of 8 and 4 bits (`linear.cpp`), and how weights are laid out there."""
 
 import ctypes
 from collections.abc import Callable, Mapping
