@@ -132,34 +132,56 @@ struct AsTheyAre {
 
 #ifdef __AVX512VNNI__
 
-constexpr int UNIT = 4;  // inputs that a product takes at once
-
-typedef int8_t Bytes __attribute__((vector_size(LANES)));
+constexpr int UNIT = 4;         // inputs that a product takes at once
+constexpr int PAIR = 2 * UNIT;  // bytes of such inputs of a row: high and low ones
 
 // Rows as whole numbers: of group g of row r, number i is `scales[g, r] * (128 * high + low)`, and `sums[g, r]` is what
-// they add up to. `bytes` [rows, inputs / 4, 2, 4]: by units, the high bytes and then the low ones.
+// they add up to. `bytes` [rows / ROWS, inputs / 4, ROWS, 2, 4]: rows that are multiplied at once lie together; by units,
+// the high bytes and then the low ones.
 struct Whole {
     std::vector<int8_t> bytes;
     std::vector<float> scales;
     std::vector<int32_t> sums;
 };
 
-// Some rows of these, from one on.
+// `R` rows of these, from one on.
+template <int R>
 struct Part {
     const int8_t* bytes;
-    int64_t apart;  // bytes between rows
     const float* scales;
     const int32_t* sums;
-    int64_t groups_apart;
+    int64_t apart;  // numbers between groups
 
-    uint32_t high(int row, int input) const { return word(bytes + row * apart + input * 2); }
-    uint32_t low(int row, int input) const { return word(bytes + row * apart + input * 2 + UNIT); }
-    float scale(int row, int group) const { return scales[group * groups_apart + row]; }
-    int32_t sum(int row, int group) const { return sums[group * groups_apart + row]; }
+    uint32_t high(int row, int input) const { return word(bytes + (input / UNIT * R + row) * PAIR); }
+    uint32_t low(int row, int input) const { return word(bytes + (input / UNIT * R + row) * PAIR + UNIT); }
+    float scale(int row, int group) const { return scales[group * apart + row]; }
+    int32_t sum(int row, int group) const { return sums[group * apart + row]; }
 };
 
 inline Ints add_products(Ints sum, Words a, uint32_t b) {
     return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, _mm512_set1_epi32((int)b));
+}
+
+// The first `count` numbers, and zeros.
+template <class N>
+inline Floats some(const typename N::Stored* from, int count) {
+    if (count >= LANES) return N::read(from);
+    Floats x = {};
+    for (int i = 0; i < count; i++) x[i] = N::number(from[i]);
+    return x;
+}
+
+inline Ints whole_numbers(Floats x) {
+    const Floats rounder = all(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
+    return (Ints)(x + rounder) - (Ints)rounder;
+}
+
+// The high and the low bytes of the first `count` numbers, by units, which lie `apart` bytes apart.
+inline void write_bytes(int8_t* to, Ints x, int count, int apart) {
+    const Ints high = (x + 64) >> 7;
+    const __m128i highs = _mm512_cvtepi32_epi8((__m512i)high), lows = _mm512_cvtepi32_epi8((__m512i)(x - (high << 7)));
+    const __m128i both[2] = {_mm_unpacklo_epi32(highs, lows), _mm_unpackhi_epi32(highs, lows)};
+    for (int i = 0; i < count / UNIT; i++) std::memcpy(to + i * apart, (const int8_t*)both + i * PAIR, PAIR);
 }
 
 inline Floats converted(Ints x) { return __builtin_convertvector(x, Floats); }
@@ -171,7 +193,7 @@ struct Int8 {
     static int64_t size(const Linear& layer) { return SCALES + (int64_t)layer.inputs * LANES; }
 
     template <int R, int B>
-    static void add_group(const Linear& layer, int block, int group, const Part& rows, Floats (*out)[R]) {
+    static void add_group(const Linear& layer, int block, int group, const Part<R>& rows, Floats (*out)[R]) {
         Ints highs[B][R] = {}, lows[B][R] = {};
         const int begin = group * GROUP, end = std::min(begin + GROUP, layer.inputs);
         const int64_t apart = size(layer);
@@ -202,7 +224,7 @@ struct Int4 {
     static constexpr int SIZE = SCALES + GROUP / 2 * LANES;      // of a group
 
     template <int R, int B>
-    static void add_group(const Linear& layer, int block, int group, const Part& rows, Floats (*out)[R]) {
+    static void add_group(const Linear& layer, int block, int group, const Part<R>& rows, Floats (*out)[R]) {
         const int begin = group * GROUP;
         const int64_t apart = (int64_t)layer.inputs / GROUP * SIZE;
         const uint8_t* from = layer.weights + block * apart + (int64_t)group * SIZE;
@@ -251,46 +273,29 @@ struct Rounded {
         const auto* from = static_cast<const typename N::Stored*>(batch.x) + row * batch.stride;
         const int begin = group * GROUP, count = std::min(GROUP, layer.inputs - begin);
         const int there = std::max(0, std::min(count, batch.numbers - begin));
-        alignas(64) float numbers[GROUP] = {};
-        int i = 0;
-        for (; i + LANES <= there; i += LANES) store(numbers + i, N::read(from + begin + i));
-        for (; i < there; i++) numbers[i] = N::number(from[begin + i]);
+        Floats numbers[GROUP / LANES] = {};
+        for (int i = 0; i < there; i += LANES) numbers[i / LANES] = some<N>(from + begin + i, there - i);
         Floats tops = {}, spoils = {};  // `spoils`: nan where a number is not finite
-        for (int i = 0; i < GROUP; i += LANES) {
-            const Floats x = load<Floats>(numbers + i);
-            tops = max(tops, max(x, -x));
-            spoils += x * 0;
-        }
-        float top = 0, spoilt = 0;
-        for (int i = 0; i < LANES; i++) top = std::max(top, tops[i]), spoilt += spoils[i];
-        if (spoilt != 0) std::fill_n(numbers, GROUP, 0.0f);
+        for (const Floats x : numbers) tops = max(tops, max(x, -x)), spoils += x * 0;
+        const float top = _mm512_reduce_max_ps((__m512)tops), spoilt = _mm512_reduce_add_ps((__m512)spoils);
         const float scale = top / (127 * 128) + spoilt, inverse = scale > 0 ? 1 / scale : 0;
-        const Floats rounder = all(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
-        int8_t* bytes = whole.bytes.data() + ((int64_t)row * layer.inputs + begin) * 2;
+        const int first = row / ROWS * ROWS, together = std::min(ROWS, batch.count - first);
+        int8_t* bytes = whole.bytes.data() + (int64_t)first * layer.inputs * 2;
+        bytes += (begin / UNIT * together + row - first) * PAIR;
         Ints sums = {};
         for (int i = 0; i < count; i += LANES) {
-            const Ints x = (Ints)(load<Floats>(numbers + i) * inverse + rounder) - (Ints)rounder;
-            const Ints high = (x + 64) >> 7;
-            int8_t highs[LANES], lows[LANES];
-            store(highs, __builtin_convertvector(high, Bytes));
-            store(lows, __builtin_convertvector(x - (high << 7), Bytes));
-            for (int j = 0; j < std::min(LANES, count - i); j += UNIT, bytes += 2 * UNIT) {
-                std::memcpy(bytes, highs + j, UNIT);
-                std::memcpy(bytes + UNIT, lows + j, UNIT);
-            }
+            const Ints x = spoilt == 0 ? whole_numbers(numbers[i / LANES] * inverse) : Ints{};
+            write_bytes(bytes + i * 2 * together, x, std::min(LANES, count - i), together * PAIR);
             sums += x;
         }
-        int32_t sum = 0;
-        for (int i = 0; i < LANES; i++) sum += sums[i];
         whole.scales[(int64_t)group * batch.count + row] = scale;
-        whole.sums[(int64_t)group * batch.count + row] = sum;
+        whole.sums[(int64_t)group * batch.count + row] = _mm512_reduce_add_epi32((__m512i)sums);
     }
 
     template <int R, int B>
     void multiply(int block, int row, Floats (*sums)[R]) const {
-        const int64_t apart = (int64_t)layer.inputs * 2;
-        const Part rows{whole.bytes.data() + row * apart, apart, whole.scales.data() + row, whole.sums.data() + row,
-                        batch.count};
+        const Part<R> rows{whole.bytes.data() + (int64_t)row * layer.inputs * 2, whole.scales.data() + row,
+                           whole.sums.data() + row, batch.count};
         for (int group = 0; group < groups; group++) Kind::template add_group<R, B>(layer, block, group, rows, sums);
         for (int b = 0; b < B; b++)
             for (int r = 0; r < R; r++) sums[b][r] = Kind::finished(layer, block + b, sums[b][r]);
