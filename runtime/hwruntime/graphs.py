@@ -1,9 +1,11 @@
 """Captured passes: a model's forward call recorded once and replayed for all passes that are padded alike.
 
 Launching a model's kernels one by one takes the CPU longer than the GPU needs to run them, where passes are small.
-Real: `CudaRecorder`; `TorchRecorder` runs the call again, for tests without a GPU.
+Real: `CudaRecorder`, and `tape.TapeRecorder` on a CPU; `TorchRecorder` runs the call again, for tests of padded passes
+without a GPU.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,12 +26,17 @@ class Recording:
 
 
 class Recorder(Protocol):
+    """`level`: of the message that a model cannot be captured."""
+
+    level: int = logging.WARNING
+
     def record(self, forward: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, positions: Tensor) -> Recording:
-        """Record `forward(tokens, positions)`; the recording keeps its inputs. Raises `RuntimeError` for a model that
-        cannot be captured: one that waits for the GPU, or whose shapes depend on what it computes."""
+        """Record `forward(tokens, positions)`; the recording keeps its inputs, and may have changed them. Raises
+        `RuntimeError` for a model that cannot be captured: one that waits for the GPU, or whose shapes depend on what
+        it computes."""
 
 
-class CudaRecorder:
+class CudaRecorder(Recorder):
     """CUDA graphs; all of them share their memory, since only one runs at a time."""
 
     def __init__(self) -> None:
@@ -47,7 +54,7 @@ class CudaRecorder:
         return Recording(tokens, positions, logits, graph.replay)
 
 
-class TorchRecorder:
+class TorchRecorder(Recorder):
     """Runs the call again, into the same memory."""
 
     def record(self, forward: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, positions: Tensor) -> Recording:

@@ -29,6 +29,7 @@ from hwruntime.plan import Plan
 from hwruntime.quiet import quiet
 from hwruntime.rotary import pin, turning
 from hwruntime.selftest import LENGTH, plain_logits, self_test
+from hwruntime.tape import TapeRecorder
 
 CAPTURE_AFTER = 2  # passes that are padded alike: a shape that comes up less often is not worth capturing
 
@@ -81,7 +82,7 @@ class Model:
                 raise ModelError(f"`{self.name}` fails in its first forward pass ({reason})") from error
         give_back()
         self._use(Pool(kv_tokens), stored)
-        self._recorder = recorder or (CudaRecorder() if self.hf.device.type == "cuda" else None)
+        self._recorder = recorder or (CudaRecorder() if self.hf.device.type == "cuda" else TapeRecorder())
 
     @classmethod
     def load(
@@ -150,13 +151,13 @@ class Model:
             self.hf.base_model(input_ids=inputs[0], position_ids=inputs[1], use_cache=False)
             return torch.empty(0, self.vocab_size, device=self.hf.device)
         keep = self._row(wanted)[0]
-        recording = self._recording(self._static, *inputs)
+        recording = self._recording(self._static, *inputs, every=len(wanted) == len(tokens))
         if recording is None:
             return self._logits(*inputs, keep).float()
         recording.tokens.copy_(inputs[0])
         recording.positions.copy_(inputs[1])
         recording.replay()
-        return recording.logits[keep].float()
+        return recording.logits.index_select(0, keep).float()
 
     def _logits(self, tokens: Tensor, positions: Tensor, keep: Tensor | None = None) -> Tensor:
         """Logits of the tokens at the indices `keep`, or of all of them: [len(keep), vocabulary]."""
@@ -167,18 +168,19 @@ class Model:
         logits = self.hf(input_ids=tokens, position_ids=positions, use_cache=False).logits[0]
         return logits if keep is None else logits[keep]
 
-    def _recording(self, static: Static | None, tokens: Tensor, positions: Tensor) -> Recording | None:
-        """The captured pass for those that are padded like this one, once they have come up often enough."""
-        if static is None or self._recorder is None:
+    def _recording(self, static: Static | None, tokens: Tensor, positions: Tensor, every: bool) -> Recording | None:
+        """The captured pass for those that are padded like this one, once they have come up often enough. `every`:
+        whether the logits of all tokens are wanted."""
+        if static is None or self._recorder is None or (static.every and not every):
             return None
         static.passes += 1
         if static.recording is None and static.passes > CAPTURE_AFTER:
             try:
                 static.recording = self._recorder.record(self._logits, tokens.clone(), positions.clone())
             except RuntimeError as error:
-                self._recorder = None
                 reason = str(error).splitlines()[0]
-                logging.getLogger(__name__).warning("passes are not captured as CUDA graphs: %s", reason)
+                logging.getLogger(__name__).log(self._recorder.level, "passes are not recorded: %s", reason)
+                self._recorder = None
         return static.recording
 
     @torch.no_grad()

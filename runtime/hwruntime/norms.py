@@ -4,12 +4,14 @@ does, where rows are few."""
 import ctypes
 import inspect
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hwruntime.cpu.build import CannotBuild, library
+from hwruntime.tape import launch
 
 EPSILONS = ("variance_epsilon", "eps")  # names that families have for it
 ROWS = 8  # by which a norm is compared
@@ -31,9 +33,12 @@ class Norm:
             made: Tensor = self._module(x)
             return made
         out = torch.empty_like(x)
-        rows = x.numel() // self.size
-        self._kernel(x.data_ptr(), self._weight.data_ptr(), out.data_ptr(), rows, self.size, self._epsilon)
+        launch(self._bound, x, out)
         return out
+
+    def _bound(self, x: Tensor, out: Tensor) -> Callable[[], None]:
+        pointers = x.data_ptr(), self._weight.data_ptr(), out.data_ptr()
+        return partial(self._kernel, *pointers, x.numel() // self.size, self.size, self._epsilon)
 
 
 @torch.no_grad()

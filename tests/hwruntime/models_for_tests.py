@@ -160,6 +160,9 @@ WORKING = [
 ]
 BY_NAME = {family.name: family for family in WORKING}
 
+# Rounding sends a token to other experts in random models, whose experts are all alike to it.
+DENSE = [family for family in WORKING if not any("expert" in name for name in family.config().to_dict())]
+
 
 def random_model(config: PreTrainedConfig, std: float = STD) -> PreTrainedModel:
     """A model with random weights, always the same; norms and biases too, as ones and zeros would hide mistakes."""

@@ -112,7 +112,7 @@ def test_a_model_that_cannot_be_captured_runs_on_and_says_so(caplog):
         texts.append(torch.cat([blocks.write([0, 1], [token]) for token in random_tokens(8)]))
     torch.testing.assert_close(texts[0], texts[1], atol=1e-4, rtol=0)
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        "passes are not captured as CUDA graphs: operation not permitted when stream is capturing"
+        "passes are not recorded: operation not permitted when stream is capturing"
     ]
 
 

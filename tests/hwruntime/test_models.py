@@ -7,6 +7,7 @@ from hwruntime.errors import ModelError
 from hwruntime.graphs import TorchRecorder
 from tests.hwruntime.models_for_tests import (
     BY_NAME,
+    DENSE,
     FLASHINFER_ON_CPU,
     WORKING,
     Blocks,
@@ -33,10 +34,6 @@ def test_blocks_in_a_row_are_one_text(family, attention):
     blocks.move(2, 0)
     got += [blocks.write_all([([0, 3], tokens[50:])], wanted=[9, 2])]
     torch.testing.assert_close(torch.cat(got), expected[[*range(50), 59, 52]], atol=1e-4, rtol=0)
-
-
-# Rounding sends a token to other experts in random models, whose experts are all alike to it.
-DENSE = [family for family in WORKING if not any("expert" in name for name in family.config().to_dict())]
 
 
 @pytest.mark.parametrize("family", DENSE, ids=lambda family: family.name)

@@ -83,10 +83,12 @@ class Layer:
 class Static:
     """A pass that was padded to `tokens` tokens. All that are padded alike are one object and run the same kernels on
     the same memory, so that one of them can be captured (`recording`) and replayed for the others. `passes`: how many
-    there have been."""
+    there have been. `every`: only those may be captured in which the logits of every token are wanted, since the
+    output layer takes as long as there are rows."""
 
     tokens: int
     passes: int = 0
+    every: bool = False
     recording: "Recording | None" = None
 
 

@@ -8,21 +8,24 @@ import ctypes
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hwruntime.attention import Layer, Rotation
+from hwruntime.attention import Layer, Rotation, Static
 from hwruntime.attention.torch import Stretch, TorchExecutor, queries_of, runs
 from hwruntime.cache import Pool, Storage
-from hwruntime.cpu.attention import AttentionKernel, LayerFacts, Pass, Task, pointer
+from hwruntime.cpu.attention import AttentionKernel, LayerFacts, Pass, Task, Work, pointer
 from hwruntime.plan import Plan
+from hwruntime.tape import launch
 
 FEW = 64  # tokens of a pass: more of them are torch's work on a CPU that has AMX, which our kernel does not use
 STRETCH = 512  # keys that one thread attends to at a time, for few queries
 QUERIES = 32  # that it attends at a time
+RECORDED = 16  # tokens of a pass: with more, what is computed takes longer than the calls for it
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,29 @@ class CpuExecutor(TorchExecutor):
         self._most = most
         self._layers: dict[int, Known] = {}
         self._ours: Laid | None = None
+        self._statics: dict[int, Static] = {}  # by tokens
 
-    def begin(self, plan: Plan, slots: list[int]) -> None:
-        self._ours = None if self._most is not None and len(slots) > self._most else laid_out(plan, slots)
-        if self._ours is None:
-            super().begin(plan, slots)
+    def begin(self, plan: Plan, slots: list[int]) -> Static | None:
+        if self._most is not None and len(slots) > self._most:
+            self._ours = None
+            return super().begin(plan, slots)
+        self._ours = laid_out(plan, slots)
+        tokens = len(slots)
+        return self._statics.setdefault(tokens, Static(tokens, every=True)) if tokens <= RECORDED else None
 
     def attend(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if self._ours is None:
             return super().attend(layer, q, k, v)
+        q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
+        out = v.new_empty(len(q), layer.heads.queries, layer.heads.value_dim)
+        launch(partial(self._kernel.bound, partial(self._work, layer, k.dtype, k.device)), q, k, v, out)
+        return out
+
+    def _work(self, layer: Layer, dtype: torch.dtype, device: torch.device) -> Work:
+        assert self._ours is not None, "what was begun for the kernel is attended by it"
         heads = layer.heads
-        keys, values = self._storage.sized(layer.index, heads.keys, heads.dim, heads.value_dim, k.dtype, k.device)
-        return self._kernel.attend(self._ours.facts, self._facts(layer, self._ours), q, k, v, keys, values)
+        keys, values = self._storage.sized(layer.index, heads.keys, heads.dim, heads.value_dim, dtype, device)
+        return Work(self._ours.facts, self._facts(layer, self._ours), keys, values)
 
     def _facts(self, layer: Layer, laid: Laid) -> LayerFacts:
         """The layer as the kernel takes it, with this pass's rotation."""

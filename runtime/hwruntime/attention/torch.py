@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hwruntime.attention import Layer, Rotation
+from hwruntime.attention import Layer, Rotation, Static
 from hwruntime.cache import Pool, Storage
 from hwruntime.plan import Plan
 
@@ -99,10 +99,11 @@ class TorchExecutor:
     def expect(self, workers: int, tokens: int) -> None:
         pass
 
-    def begin(self, plan: Plan, slots: list[int]) -> None:
+    def begin(self, plan: Plan, slots: list[int]) -> Static | None:
         self._plan = plan
         self._slots = slots
         self._laid = None
+        return None
 
     def attend(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         laid = self._laid or self._lay_out(q.device)

@@ -2,6 +2,8 @@
 
 import ctypes
 from array import array
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,6 +55,15 @@ class Arrays(ctypes.Structure):
     _fields_ = [*((name, Rows) for name in ("q", "k", "v", "keys", "values", "out")), ("room", ctypes.c_void_p)]
 
 
+class Work(NamedTuple):
+    """What a layer has to do in a pass; `keys`, `values`: the layer's in the cache, [kv heads, slots, ..]."""
+
+    laid: Pass
+    layer: LayerFacts
+    keys: Tensor
+    values: Tensor
+
+
 class AttentionKernel:
     """Attends and stores, as `attention.cpp` says."""
 
@@ -65,24 +76,25 @@ class AttentionKernel:
         self._floats.argtypes, self._floats.restype = [ctypes.c_int64, ctypes.c_int32, ctypes.c_int32], ctypes.c_int64
         self._room = torch.empty(0)
 
-    def attend(
-        self, laid: Pass, layer: LayerFacts, q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor
-    ) -> Tensor:
-        """q [T, heads, D], k [T, kv heads, D] and v [T, kv heads, Dv] of a pass's tokens; `keys`, `values`: the
-        layer's in the cache, [kv heads, slots, ..]; all of one dtype. Returns [T, heads, Dv]."""
-        need = self._floats(laid.places, layer.heads, layer.value_dim)
-        if self._room.numel() < need:
-            self._room = torch.empty(need)
-        q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
-        out = v.new_empty(len(q), layer.heads, layer.value_dim)
-        arrays = Arrays(
-            *(Rows(x.data_ptr(), x.stride(0), x.stride(1)) for x in (q, k, v)),
-            *(Rows(x.data_ptr(), x.stride(1), x.stride(0)) for x in (keys, values)),
-            Rows(out.data_ptr(), out.stride(0), out.stride(1)),
-            self._room.data_ptr(),
-        )
-        self._attend[q.dtype](ctypes.byref(laid), ctypes.byref(layer), ctypes.byref(arrays))
-        return out
+    def bound(self, work: Callable[[], Work], q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> Callable[[], None]:
+        """A call that attends, with what there is to do at that time. q [T, heads, D], k [T, kv heads, D] and v
+        [T, kv heads, Dv] of a pass's tokens, to out [T, heads, Dv]: of one dtype, with numbers side by side."""
+        arrays, function = Arrays(rows_of(q), rows_of(k), rows_of(v), out=rows_of(out)), self._attend[q.dtype]
+
+        def attend() -> None:
+            laid, layer, keys, values = work()
+            need = self._floats(laid.places, layer.heads, layer.value_dim)
+            if self._room.numel() < need:
+                self._room = torch.empty(need)
+            arrays.keys, arrays.values = rows_of(keys.transpose(0, 1)), rows_of(values.transpose(0, 1))
+            arrays.room = self._room.data_ptr()
+            function(ctypes.byref(laid), ctypes.byref(layer), ctypes.byref(arrays))
+
+        return attend
+
+
+def rows_of(x: Tensor) -> Rows:
+    return Rows(x.data_ptr(), x.stride(0), x.stride(1))
 
 
 def why_not(heads: Heads, dtype: torch.dtype) -> str | None:

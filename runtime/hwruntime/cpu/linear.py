@@ -2,11 +2,13 @@
 
 import ctypes
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from hwruntime.cpu.build import CannotBuild, Library
+from hwruntime.tape import launch
 
 LANES = 16  # outputs that lie side by side
 UNIT = 4  # inputs that a product takes at once
@@ -76,11 +78,13 @@ class Product:
         if function is None:
             return self(rows.to(next(iter(self._functions)))).to(rows.dtype)
         rows = rows if rows.stride(-1) == 1 else rows.contiguous()
-        n, numbers = rows.shape
-        out = rows.new_empty(n, self._outputs)
-        batch = Batch(rows.data_ptr(), out.data_ptr(), rows.stride(0), n, numbers, self._outputs)
-        function(ctypes.byref(self._layer), ctypes.byref(batch))
+        out = rows.new_empty(len(rows), self._outputs)
+        launch(partial(self._bound, function), rows, out)
         return out
+
+    def _bound(self, function: Callable[..., None], rows: Tensor, out: Tensor) -> Callable[[], None]:
+        batch = Batch(rows.data_ptr(), out.data_ptr(), rows.stride(0), *rows.shape, self._outputs)
+        return partial(function, ctypes.byref(self._layer), ctypes.byref(batch))
 
 
 def pack16(weights: Tensor) -> Tensor:
