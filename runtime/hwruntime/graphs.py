@@ -1,8 +1,8 @@
 """Captured passes: a model's forward call recorded once and replayed for all passes that are padded alike.
 
 Launching a model's kernels one by one takes the CPU longer than the GPU needs to run them, where passes are small.
-Real: `CudaRecorder`, and `tape.TapeRecorder` on a CPU; `TorchRecorder` runs the call again, for tests of padded passes
-without a GPU.
+Real: `CudaRecorder`, and `cpu.tape.TapeRecorder` on a CPU; `TorchRecorder` runs the call again, for tests of padded
+passes without a GPU.
 """
 
 import logging

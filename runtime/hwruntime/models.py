@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from hwruntime.attention import Choice, ModelShape, Static, choose
 from hwruntime.cache import Pool, Storage, Stored
 from hwruntime.checkpoint import Checkpoint, open_checkpoint
+from hwruntime.cpu.tape import TapeRecorder
 from hwruntime.devices import find_kv_dtype, give_back, upload
 from hwruntime.errors import ModelError
 from hwruntime.graphs import CudaRecorder, Recorder, Recording
@@ -29,7 +30,6 @@ from hwruntime.plan import Plan
 from hwruntime.quiet import quiet
 from hwruntime.rotary import pin, turning
 from hwruntime.selftest import LENGTH, plain_logits, self_test
-from hwruntime.tape import TapeRecorder
 
 CAPTURE_AFTER = 2  # passes that are padded alike: a shape that comes up less often is not worth capturing
 

@@ -3,26 +3,38 @@ does, where rows are few."""
 
 import ctypes
 import inspect
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hwruntime.cpu.build import CannotBuild, library
-from hwruntime.tape import launch
+from hwruntime.cpu.build import CannotBuild, Kernel, library
+from hwruntime.cpu.calls import KernelCall
+from hwruntime.cpu.tape import launch
 
 EPSILONS = ("variance_epsilon", "eps")  # names that families have for it
 ROWS = 8  # by which a norm is compared
 ROUNDED = 2**-7  # of a number: the last bit of bfloat16
 
 
+class Facts(ctypes.Structure):
+    """A norm, as the kernel takes it."""
+
+    _fields_ = [("weight", ctypes.c_void_p), ("size", ctypes.c_int64), ("epsilon", ctypes.c_float)]
+
+
+class Rows(ctypes.Structure):
+    """Rows, and where they go."""
+
+    _fields_ = [("x", ctypes.c_void_p), ("out", ctypes.c_void_p), ("count", ctypes.c_int64)]
+
+
 class Norm:
     """What a module does that is x / sqrt(mean(x^2) + epsilon), rounded, times its weight, in bfloat16."""
 
-    def __init__(self, kernel: Callable[..., None], module: nn.Module, weight: Tensor, epsilon: float) -> None:
-        self._kernel, self._weight, self._epsilon = kernel, weight, epsilon
+    def __init__(self, kernel: Kernel, module: nn.Module, weight: Tensor, epsilon: float) -> None:
+        self._kernel, self._weight = kernel, weight
+        self._facts = Facts(weight.data_ptr(), len(weight), epsilon)
         self.size = len(weight)
         self._module = type(module).forward.__get__(module)
 
@@ -36,9 +48,8 @@ class Norm:
         launch(self._bound, x, out)
         return out
 
-    def _bound(self, x: Tensor, out: Tensor) -> Callable[[], None]:
-        pointers = x.data_ptr(), self._weight.data_ptr(), out.data_ptr()
-        return partial(self._kernel, *pointers, x.numel() // self.size, self.size, self._epsilon)
+    def _bound(self, x: Tensor, out: Tensor) -> KernelCall:
+        return KernelCall(self._kernel, self._facts, Rows(x.data_ptr(), out.data_ptr(), x.numel() // self.size))
 
 
 @torch.no_grad()
@@ -48,11 +59,9 @@ def quicken(model: PreTrainedModel) -> list[str]:
     if model.device.type != "cpu" or model.dtype is not torch.bfloat16:
         return []
     try:
-        kernel = library().functions.norm_bfloat16
+        kernel = library().kernel("norm_bfloat16")
     except CannotBuild:  # which the choice of attention tells
         return []
-    kernel.restype = None
-    kernel.argtypes = [*[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2, ctypes.c_float]
     count = 0
     for module in model.modules():
         norm = _norm(kernel, module)
@@ -62,7 +71,7 @@ def quicken(model: PreTrainedModel) -> list[str]:
     return [f"norms: {count} in our kernel"] if count else []
 
 
-def _norm(kernel: Callable[..., None], module: nn.Module) -> Norm | None:
+def _norm(kernel: Kernel, module: nn.Module) -> Norm | None:
     """What may stand for a module, by its looks."""
     weight = getattr(module, "weight", None)
     epsilon = next((getattr(module, name) for name in EPSILONS if hasattr(module, name)), None)

@@ -18,9 +18,9 @@ from torch import Tensor
 from hwruntime.attention import Layer, Rotation, Static
 from hwruntime.attention.torch import Stretch, TorchExecutor, queries_of, runs
 from hwruntime.cache import Pool, Storage
-from hwruntime.cpu.attention import AttentionKernel, LayerFacts, Pass, Task, Work, pointer
+from hwruntime.cpu.attention import AttentionKernel, LayerFacts, Now, Pass, Task, pointer
+from hwruntime.cpu.tape import launch
 from hwruntime.plan import Plan
-from hwruntime.tape import launch
 
 FEW = 64  # tokens of a pass: more of them are torch's work on a CPU that has AMX, which our kernel does not use
 STRETCH = 512  # keys that one thread attends to at a time, for few queries
@@ -37,6 +37,15 @@ class Laid:
     arrays: tuple[object, ...]
     deltas: Tensor | None
     tables: dict[Rotation, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def pointers(self, rotation: Rotation | None) -> tuple[int | None, int | None]:
+        """Of a rotation's tables."""
+        if rotation is None or self.deltas is None:
+            return None, None
+        if rotation not in self.tables:
+            self.tables[rotation] = rotation.tables(self.deltas)
+        cosines, sines = self.tables[rotation]
+        return cosines.data_ptr(), sines.data_ptr()
 
 
 class Known(NamedTuple):
@@ -72,29 +81,23 @@ class CpuExecutor(TorchExecutor):
             return super().attend(layer, q, k, v)
         q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
         out = v.new_empty(len(q), layer.heads.queries, layer.heads.value_dim)
-        launch(partial(self._kernel.bound, partial(self._work, layer, k.dtype, k.device)), q, k, v, out)
+        known = self._known(layer)
+        launch(partial(self._kernel.bound, known.facts, partial(self._now, known, k.dtype, k.device)), q, k, v, out)
         return out
 
-    def _work(self, layer: Layer, dtype: torch.dtype, device: torch.device) -> Work:
-        assert self._ours is not None, "what was begun for the kernel is attended by it"
-        heads = layer.heads
-        keys, values = self._storage.sized(layer.index, heads.keys, heads.dim, heads.value_dim, dtype, device)
-        return Work(self._ours.facts, self._facts(layer, self._ours), keys, values)
-
-    def _facts(self, layer: Layer, laid: Laid) -> LayerFacts:
-        """The layer as the kernel takes it, with this pass's rotation."""
+    def _known(self, layer: Layer) -> Known:
         known = self._layers.get(layer.index)
         if known is None or known.layer is not layer:
             known = self._layers[layer.index] = known_of(layer)
-        facts = known.facts
-        if layer.rotation is None or laid.deltas is None:
-            facts.cosines = facts.sines = None
-            return facts
-        if layer.rotation not in laid.tables:
-            laid.tables[layer.rotation] = layer.rotation.tables(laid.deltas)
-        cosines, sines = laid.tables[layer.rotation]
-        facts.cosines, facts.sines = cosines.data_ptr(), sines.data_ptr()
-        return facts
+        return known
+
+    def _now(self, known: Known, dtype: torch.dtype, device: torch.device) -> Now:
+        """The present pass; the layer's facts have its rotation from now on."""
+        laid, heads = self._ours, known.layer.heads
+        assert laid is not None, "what was begun for the kernel is attended by it"
+        known.facts.cosines, known.facts.sines = laid.pointers(known.layer.rotation)
+        keys, values = self._storage.sized(known.layer.index, heads.keys, heads.dim, heads.value_dim, dtype, device)
+        return Now(laid.facts, keys, values)
 
 
 def known_of(layer: Layer) -> Known:

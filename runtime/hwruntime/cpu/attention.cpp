@@ -55,9 +55,10 @@ struct Rows {
     int64_t row, head;
 };
 
-// What a layer reads and writes: q, k, v of the pass's tokens; the cache's keys and values, by slots; the output; and room
-// for partial results, `attention_room` floats.
+// What a layer reads and writes: the pass; q, k, v of its tokens; the cache's keys and values, by slots; the output; and
+// room for partial results, `attention_room` floats.
 struct Arrays {
+    const Pass* pass;
     Rows q, k, v, keys, values, out;
     float* room;
 };
@@ -371,11 +372,11 @@ struct Attention {
 
 extern "C" {
 
-void attend_float32(const Pass* pass, const Layer* layer, const Arrays* arrays) {
-    Attention<Float32>{*pass, *layer, *arrays}.run();
+void attend_float32(const Layer* layer, const Arrays* arrays) {
+    Attention<Float32>{*arrays->pass, *layer, *arrays}.run();
 }
 
-void attend_bfloat16(const Pass* pass, const Layer* layer, const Arrays* arrays) {
-    Attention<Bfloat16>{*pass, *layer, *arrays}.run();
+void attend_bfloat16(const Layer* layer, const Arrays* arrays) {
+    Attention<Bfloat16>{*arrays->pass, *layer, *arrays}.run();
 }
 }

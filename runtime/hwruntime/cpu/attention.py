@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hwruntime.attention import Heads
 from hwruntime.cpu.build import Library
+from hwruntime.cpu.calls import KernelCall
 
 WIDEST = 512  # dimensions of a head
 DTYPES = (torch.float32, torch.bfloat16)
@@ -52,14 +53,17 @@ class Rows(ctypes.Structure):
 class Arrays(ctypes.Structure):
     """What a layer reads and writes, and room for partial results."""
 
-    _fields_ = [*((name, Rows) for name in ("q", "k", "v", "keys", "values", "out")), ("room", ctypes.c_void_p)]
+    _fields_ = [
+        ("laid", ctypes.POINTER(Pass)),
+        *((name, Rows) for name in ("q", "k", "v", "keys", "values", "out")),
+        ("room", ctypes.c_void_p),
+    ]
 
 
-class Work(NamedTuple):
-    """What a layer has to do in a pass; `keys`, `values`: the layer's in the cache, [kv heads, slots, ..]."""
+class Now(NamedTuple):
+    """A pass, and where a layer's keys and values are in the cache by then, [kv heads, slots, ..]."""
 
     laid: Pass
-    layer: LayerFacts
     keys: Tensor
     values: Tensor
 
@@ -68,29 +72,34 @@ class AttentionKernel:
     """Attends and stores, as `attention.cpp` says."""
 
     def __init__(self, library: Library) -> None:
-        functions = library.functions
-        self._attend = {torch.float32: functions.attend_float32, torch.bfloat16: functions.attend_bfloat16}
-        for function in self._attend.values():
-            function.restype = None
-        self._floats = functions.attention_room
+        names = {torch.float32: "attend_float32", torch.bfloat16: "attend_bfloat16"}
+        self._kernels = {dtype: library.kernel(name) for dtype, name in names.items()}
+        self._floats = library.functions.attention_room
         self._floats.argtypes, self._floats.restype = [ctypes.c_int64, ctypes.c_int32, ctypes.c_int32], ctypes.c_int64
         self._room = torch.empty(0)
+        self._layers: dict[tuple[int, int], None] = {}  # heads and value dimensions that have been seen
 
-    def bound(self, work: Callable[[], Work], q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> Callable[[], None]:
-        """A call that attends, with what there is to do at that time. q [T, heads, D], k [T, kv heads, D] and v
-        [T, kv heads, Dv] of a pass's tokens, to out [T, heads, Dv]: of one dtype, with numbers side by side."""
-        arrays, function = Arrays(rows_of(q), rows_of(k), rows_of(v), out=rows_of(out)), self._attend[q.dtype]
+    def bound(
+        self, layer: LayerFacts, now: Callable[[], Now], q: Tensor, k: Tensor, v: Tensor, out: Tensor
+    ) -> KernelCall:
+        """A call that attends, `now` being what there is when it is made ready. q [T, heads, D], k [T, kv heads, D]
+        and v [T, kv heads, Dv] of a pass's tokens, to out [T, heads, Dv]: of one dtype, with numbers side by side."""
+        arrays = Arrays(q=rows_of(q), k=rows_of(k), v=rows_of(v), out=rows_of(out))
+        self._layers[layer.heads, layer.value_dim] = None
 
-        def attend() -> None:
-            laid, layer, keys, values = work()
-            need = self._floats(laid.places, layer.heads, layer.value_dim)
-            if self._room.numel() < need:
-                self._room = torch.empty(need)
+        def before() -> None:
+            laid, keys, values = now()
+            self._make_room(laid)
+            arrays.laid, arrays.room = ctypes.pointer(laid), self._room.data_ptr()
             arrays.keys, arrays.values = rows_of(keys.transpose(0, 1)), rows_of(values.transpose(0, 1))
-            arrays.room = self._room.data_ptr()
-            function(ctypes.byref(laid), ctypes.byref(layer), ctypes.byref(arrays))
 
-        return attend
+        return KernelCall(self._kernels[q.dtype], layer, arrays, before)
+
+    def _make_room(self, laid: Pass) -> None:
+        """For any layer: calls that are ready point to it until they have been made."""
+        need = max(self._floats(laid.places, *sizes) for sizes in self._layers)
+        if self._room.numel() < need:
+            self._room = torch.empty(need)
 
 
 def rows_of(x: Tensor) -> Rows:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +18,11 @@ from hwruntime.kept import cache_folder
 
 COMPILERS = ("g++", "c++", "clang++")  # what is looked for where CXX does not say
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
-SOURCES = ("attention.cpp", "linear.cpp", "norm.cpp")
+SOURCES = ("attention.cpp", "calls.cpp", "linear.cpp", "norm.cpp")
 HEADERS = ("vectors.h",)
+
+
+Kernel = Callable[..., None]
 
 
 class CannotBuild(Exception):
@@ -34,6 +38,12 @@ class Library(NamedTuple):
 
     functions: ctypes.CDLL
     how: str
+
+    def kernel(self, name: str) -> Kernel:
+        """One that takes pointers to two structures."""
+        kernel = self.functions[name]
+        kernel.restype = None
+        return kernel
 
 
 def library() -> Library:

@@ -1,14 +1,15 @@
 """The kernels for linear layers in bfloat16 and of 8 and 4 bits (`linear.cpp`), and how weights are laid out there."""
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from hwruntime.cpu.build import CannotBuild, Library
-from hwruntime.tape import launch
+from hwruntime.cpu.build import CannotBuild, Kernel, Library
+from hwruntime.cpu.calls import KernelCall
+from hwruntime.cpu.tape import launch
 
 LANES = 16  # outputs that lie side by side
 UNIT = 4  # inputs that a product takes at once
@@ -45,13 +46,11 @@ class LinearKernel:
             raise CannotBuild(f"the CPU has no {'AVX512-BF16' if plain else 'AVX512-VNNI'}", "use another machine")
         dtypes = {torch.bfloat16: "bfloat16"} if plain else {torch.float32: "float32", torch.bfloat16: "bfloat16"}
         self._unit = 2 if plain else UNIT
-        self._functions = {dtype: functions[f"{kind}_{name}"] for dtype, name in dtypes.items()}
-        for function in self._functions.values():
-            function.restype = None
+        self._kernels = {dtype: library.kernel(f"{kind}_{name}") for dtype, name in dtypes.items()}
 
     def product(self, packed: Tensor, bias: Tensor | None, inputs: int, outputs: int) -> "Product":
         """Of weights that are laid out, and a bias [outputs]."""
-        return Product(self._functions, packed, bias, -(-inputs // self._unit) * self._unit, outputs)
+        return Product(self._kernels, packed, bias, -(-inputs // self._unit) * self._unit, outputs)
 
 
 class Product:
@@ -60,31 +59,31 @@ class Product:
 
     def __init__(
         self,
-        functions: Mapping[torch.dtype, Callable[..., None]],
+        kernels: Mapping[torch.dtype, Kernel],
         packed: Tensor,
         bias: Tensor | None,
         inputs: int,
         outputs: int,
     ) -> None:
         """`inputs`: padded to whole units."""
-        self._functions, self._outputs = functions, outputs
+        self._kernels, self._outputs = kernels, outputs
         self._packed = packed  # owns the memory that is pointed at, as the bias does
         self._bias = None if bias is None else nn.functional.pad(bias.detach().float(), (0, -outputs % LANES))
         pointer = None if self._bias is None else self._bias.data_ptr()
         self._layer = Linear(packed.data_ptr(), pointer, len(packed) * LANES, inputs)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        function = self._functions.get(rows.dtype)
-        if function is None:
-            return self(rows.to(next(iter(self._functions)))).to(rows.dtype)
+        kernel = self._kernels.get(rows.dtype)
+        if kernel is None:
+            return self(rows.to(next(iter(self._kernels)))).to(rows.dtype)
         rows = rows if rows.stride(-1) == 1 else rows.contiguous()
         out = rows.new_empty(len(rows), self._outputs)
-        launch(partial(self._bound, function), rows, out)
+        launch(partial(self._bound, kernel), rows, out)
         return out
 
-    def _bound(self, function: Callable[..., None], rows: Tensor, out: Tensor) -> Callable[[], None]:
+    def _bound(self, kernel: Kernel, rows: Tensor, out: Tensor) -> KernelCall:
         batch = Batch(rows.data_ptr(), out.data_ptr(), rows.stride(0), *rows.shape, self._outputs)
-        return partial(function, ctypes.byref(self._layer), ctypes.byref(batch))
+        return KernelCall(kernel, self._layer, batch)
 
 
 def pack16(weights: Tensor) -> Tensor:

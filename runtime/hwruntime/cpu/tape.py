@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
+from hwruntime.cpu.calls import KernelCall, in_a_row
+from hwruntime.cpu.elementwise import calls_for
 from hwruntime.graphs import Recorder, Recording
 
 ALIGNED = 64  # bytes: memory begins at multiples of them
@@ -35,11 +37,11 @@ Place = Callable[[Tensor], Tensor]  # the tensor that stands for one, in other m
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What computes something: `made` is a call of it, on the tensors that stand for those that it was recorded with
-    (`tensors`)."""
+    """What computes something: `made` gives the calls of it, on the tensors that stand for those that it was recorded
+    with (`tensors`)."""
 
     tensors: Sequence[Tensor]
-    made: Callable[[Place], Call]
+    made: Callable[[Place], Sequence[Call]]
 
 
 @dataclass(eq=False)
@@ -74,18 +76,16 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = {0, *map(where, read)}
         if function._schema.is_mutable:
             self._check(function, args, kwargs)
-            self._add(
-                Step([*read, *made], lambda place: partial(function, *moved(args, place), **moved(kwargs, place)))
-            )
+            self._add(Step([*read, *made], partial(changed, function, args, kwargs)))
         elif any(where(x) not in known for x in made):
             self._make(made)
             if not function.overloadpacket.__name__.startswith(("empty", "new_empty")):
-                self._add(Step([*read, *made], again(function, args, kwargs, made)))
+                self._add(Step([*read, *made], partial(again, function, args, kwargs, made)))
         return result
 
     def write(self, bind: Bind, tensors: Sequence[Tensor]) -> None:
         """Write down a kernel's call."""
-        self._add(Step(tensors, lambda place: bind(*map(place, tensors))))
+        self._add(Step(tensors, lambda place: [bind(*map(place, tensors))]))
 
     def use_to_the_end(self, x: Tensor) -> None:
         self.spans[where(x)].last = len(self.steps)
@@ -143,7 +143,9 @@ class TapeRecorder(Recorder):
             logits = forward(tokens, positions)
         tape.use_to_the_end(logits)
         memory, place = laid_out(tape.spans)
-        calls = [step.made(place) for step in tape.steps]
+        each = [call for step in tape.steps for call in step.made(place)]
+        before = [call.before for call in each if isinstance(call, KernelCall) and call.before is not None]
+        calls = [*before, *in_a_row(each)]
 
         def replay() -> None:
             for call in calls:
@@ -158,26 +160,28 @@ class TapeRecorder(Recorder):
         return recording
 
 
+def changed(function: Any, args: Sequence[Any], kwargs: dict[str, Any], place: Place) -> Sequence[Call]:
+    """What does again what a function of torch's has done that changes its arguments."""
+    return [partial(function, *moved(args, place), **moved(kwargs, place))]
+
+
 def again(
-    function: Any, args: Sequence[Any], kwargs: dict[str, Any], made: Sequence[Tensor]
-) -> Callable[[Place], Call]:
-    """What calls a function of torch again, which puts its results where the first ones are."""
+    function: Any, args: Sequence[Any], kwargs: dict[str, Any], made: Sequence[Tensor], place: Place
+) -> Sequence[Call]:
+    """What does again what one has done that does not, into the memory that stands for that of its results, `made`."""
+    arguments, named, results = moved(args, place), moved(kwargs, place), [place(x) for x in made]
+    if ours := calls_for(function, arguments, named, results[0]):
+        return ours
     if function in COPIES:
-        return lambda place: partial(place(made[0]).copy_, place(args[0]))
-    found = into(function)
+        return [partial(results[0].copy_, arguments[0])]
+    if found := into(function):
+        return [partial(found.function, *arguments, **named, **dict(zip(found.results, results, strict=True)))]
 
-    def bound(place: Place) -> Call:
-        arguments, named, results = moved(args, place), moved(kwargs, place), [place(x) for x in made]
-        if found is not None:
-            return partial(found[0], *arguments, **named, **dict(zip(found[1], results, strict=True)))
+    def copied() -> None:
+        for result, new in zip(results, tensors(function(*arguments, **named)), strict=True):
+            result.copy_(new)
 
-        def copied() -> None:
-            for result, new in zip(results, tensors(function(*arguments, **named)), strict=True):
-                result.copy_(new)
-
-        return copied
-
-    return bound
+    return [copied]
 
 
 class Into(NamedTuple):

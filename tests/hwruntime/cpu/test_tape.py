@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from hwruntime.cpu.tape import ALIGNED, Span, TapeRecorder, arranged, launch
 from hwruntime.graphs import Recorder
 from hwruntime.models import CAPTURE_AFTER
-from hwruntime.tape import ALIGNED, Span, TapeRecorder, arranged, launch
 from tests.hwruntime.models_for_tests import DENSE, WORKING, Blocks, loaded, random_model, random_tokens
 from tests.hwruntime.own_kernels import needs_kernels
 
