@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from hwruntime.attention import Choice, ModelShape, Static, choose
 from hwruntime.cache import Pool, Storage, Stored
 from hwruntime.checkpoint import Checkpoint, open_checkpoint
+from hwruntime.cpu.build import library
 from hwruntime.cpu.tape import TapeRecorder
 from hwruntime.devices import find_kv_dtype, give_back, upload
 from hwruntime.errors import ModelError
@@ -82,7 +83,7 @@ class Model:
                 raise ModelError(f"`{self.name}` fails in its first forward pass ({reason})") from error
         give_back()
         self._use(Pool(kv_tokens), stored)
-        self._recorder = recorder or (CudaRecorder() if self.hf.device.type == "cuda" else TapeRecorder())
+        self._recorder = recorder or self._find_recorder()
 
     @classmethod
     def load(
@@ -217,6 +218,13 @@ class Model:
         tap.divert(self._attend)
         self._use(Pool(), None)
         self_test(self, sample_text(self.hf, LENGTH), expected, self.hf.dtype)
+
+    def _find_recorder(self) -> Recorder | None:
+        if self.hf.device.type == "cuda":
+            return CudaRecorder()
+        if self.hf.device.type != "cpu":
+            return None
+        return TapeRecorder(library() if self.attention.name == "cpu" else None)
 
     def _use(self, pool: Pool, kv_dtype: torch.dtype | None) -> None:
         self.pool = pool

@@ -20,6 +20,7 @@ from hwruntime.plan import Plan
 if TYPE_CHECKING:
     from hwruntime.graphs import Recording
 
+RECORDED = 16  # tokens of a pass on a CPU: with more, what is computed takes longer than the calls for it
 ATTENTION = ("auto", "torch", "cpu", "flashinfer")
 
 
@@ -237,4 +238,4 @@ def _cpu(model: ModelShape, pool: Pool, storage: Storage) -> Executor:
 def _torch(model: ModelShape, pool: Pool, storage: Storage) -> Executor:
     from hwruntime.attention.torch import TorchExecutor
 
-    return TorchExecutor(pool, storage)
+    return TorchExecutor(pool, storage, recorded=RECORDED if model.device.type == "cpu" else 0)

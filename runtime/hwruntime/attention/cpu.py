@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hwruntime.attention import Layer, Rotation, Static
+from hwruntime.attention import RECORDED, Layer, Rotation, Static
 from hwruntime.attention.torch import Stretch, TorchExecutor, queries_of, runs
 from hwruntime.cache import Pool, Storage
 from hwruntime.cpu.attention import AttentionKernel, LayerFacts, Now, Pass, Task, pointer
@@ -25,7 +25,6 @@ from hwruntime.plan import Plan
 FEW = 64  # tokens of a pass: more of them are torch's work on a CPU that has AMX, which our kernel does not use
 STRETCH = 512  # keys that one thread attends to at a time, for few queries
 QUERIES = 32  # that it attends at a time
-RECORDED = 16  # tokens of a pass: with more, what is computed takes longer than the calls for it
 
 
 @dataclass(frozen=True)
@@ -61,20 +60,18 @@ class CpuExecutor(TorchExecutor):
     all."""
 
     def __init__(self, pool: Pool, storage: Storage, kernel: AttentionKernel, most: int | None = None) -> None:
-        super().__init__(pool, storage)
+        super().__init__(pool, storage, recorded=RECORDED)
         self._kernel = kernel
         self._most = most
         self._layers: dict[int, Known] = {}
         self._ours: Laid | None = None
-        self._statics: dict[int, Static] = {}  # by tokens
 
     def begin(self, plan: Plan, slots: list[int]) -> Static | None:
         if self._most is not None and len(slots) > self._most:
             self._ours = None
             return super().begin(plan, slots)
         self._ours = laid_out(plan, slots)
-        tokens = len(slots)
-        return self._statics.setdefault(tokens, Static(tokens, every=True)) if tokens <= RECORDED else None
+        return self._static(len(slots))
 
     def attend(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if self._ours is None:

@@ -8,6 +8,7 @@ the GPU executors are tested against.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from hwruntime.attention import Layer, Rotation, Static
 from hwruntime.cache import Pool, Storage
+from hwruntime.cpu.tape import launch
 from hwruntime.plan import Plan
 
 LENGTHS = (32, 128, 512)  # keys: stretches of up to so many are padded to one length; longer ones are not copied
@@ -80,16 +82,19 @@ class Laid:
 
 class TorchExecutor:
     """`fused`: use torch's flash attention for the CPU where it can; it is faster than what is written out here.
+    `recorded`: passes of up to so many tokens may be recorded, as they are on a CPU.
 
     A pass of a few tokens is made of hundreds of small calls, which cost more than what they compute: so what does not
     depend on the layer is made once, and queries, outputs and lses stay in one layout, [kv heads, G, shares, D], where
     `shares` are the query heads of a K/V head. A group is a slice of it.
     """
 
-    def __init__(self, pool: Pool, storage: Storage, fused: bool = True) -> None:
+    def __init__(self, pool: Pool, storage: Storage, fused: bool = True, recorded: int = 0) -> None:
         self._pool = pool
         self._storage = storage
         self._fused = fused
+        self._recorded = recorded
+        self._statics: dict[int, Static] = {}  # by tokens
         self._laid: Laid | None = None
 
     @property
@@ -103,9 +108,17 @@ class TorchExecutor:
         self._plan = plan
         self._slots = slots
         self._laid = None
-        return None
+        return self._static(len(slots))
 
     def attend(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out = v.new_empty(len(q), q.shape[1], v.shape[-1])
+        launch(partial(partial, self._attend, layer), q, k, v, out)
+        return out
+
+    def _static(self, tokens: int) -> Static | None:
+        return self._statics.setdefault(tokens, Static(tokens, every=True)) if tokens <= self._recorded else None
+
+    def _attend(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
         laid = self._laid or self._lay_out(q.device)
         self._storage.write(layer.index, laid.slots, k.transpose(0, 1), v.transpose(0, 1))
         keys, values = self._storage.layer(layer.index)
@@ -121,7 +134,7 @@ class TorchExecutor:
             outs.append(outs[0].new_zeros(len(keys), 1, shares, v.shape[-1]))
             lses.append(lses[0].new_full((len(keys), 1, shares), -math.inf))
         merged = merge(torch.cat(outs, 1), torch.cat(lses, 1), laid.partials, len(q), layer.sinks)
-        return merged.transpose(0, 1).reshape(len(q), q.shape[1], -1).to(v.dtype)
+        out.view(len(q), len(keys), shares, -1).copy_(merged.transpose(0, 1))
 
     def _attend_group(
         self, layer: Layer, group: Group, q: Tensor, keys: Tensor, values: Tensor

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hwruntime.cpu.build import CannotBuild, library
+from hwruntime.cpu.build import Library
 from hwruntime.cpu.calls import KernelCall
 
 DIMS = 4  # that the kernel loops over
@@ -56,12 +56,13 @@ class Dim(NamedTuple):
     strides: tuple[int, ...]
 
 
-def calls_for(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor) -> list[KernelCall] | None:
-    """The calls that put into `out` what a function of torch's makes of these arguments; None for what the kernel
-    cannot do, and where there is none."""
-    parts = parts_of(function, args, kwargs, out)
-    calls = [call_for(part) for part in parts]
-    return [call for call in calls if call is not None] if parts and None not in calls else None
+def calls_for(
+    library: Library, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor
+) -> list[KernelCall]:
+    """The calls that put into `out` what a function of torch's makes of these arguments; none for what the kernel
+    cannot do."""
+    calls = [call_for(library, part) for part in parts_of(function, args, kwargs, out)]
+    return [] if None in calls else [call for call in calls if call is not None]
 
 
 def parts_of(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor) -> list[Part]:
@@ -78,16 +79,13 @@ def parts_of(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out:
     return []
 
 
-def call_for(part: Part) -> KernelCall | None:
+def call_for(library: Library, part: Part) -> KernelCall | None:
     dtypes = {x.dtype for x in part.tensors}
     dims = dims_of(part)
     spare = DIMS - len(dims)
     if len(dtypes) > 1 or part.out.dtype not in DTYPES or spare < 0 or not fits(dims[-1]):
         return None
-    try:
-        kernel = library().kernel(f"elementwise_{DTYPES[part.out.dtype]}")
-    except CannotBuild:
-        return None
+    kernel = library.kernel(f"elementwise_{DTYPES[part.out.dtype]}")
     loop = Loop(part.operation, (*[1] * spare, *(dim.size for dim in dims)))
     operands = (
         Operand(x.data_ptr(), (*[0] * spare, *(dim.strides[i] for dim in dims))) for i, x in enumerate(part.tensors)

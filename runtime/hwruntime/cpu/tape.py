@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
+from hwruntime.cpu.build import Library
 from hwruntime.cpu.calls import KernelCall, in_a_row
 from hwruntime.cpu.elementwise import calls_for
 from hwruntime.graphs import Recorder, Recording
@@ -41,7 +42,7 @@ class Step:
     with (`tensors`)."""
 
     tensors: Sequence[Tensor]
-    made: Callable[[Place], Sequence[Call]]
+    made: Callable[[Library | None, Place], Sequence[Call]]
 
 
 @dataclass(eq=False)
@@ -54,10 +55,11 @@ class Span:
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While it is on, in this thread: what computes something is written down, and so is the memory that is made."""
+    """In this thread, while it is `on`: what computes something is written down, and so is the memory that is made."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.on = True
         self.steps: list[Step] = []
         self.spans: dict[int, Span] = {}  # by where the memory is; it is in use until the tape goes
         self._held: list[Tensor] = []
@@ -67,6 +69,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Raises `RuntimeError` for what no replay can do again."""
         kwargs = kwargs or {}
+        if not self.on:
+            return function(*args, **kwargs)
         read = list(tensors((args, list(kwargs.values()))))
         for tag, why in DEPENDING.items():
             if tag in function.tags and (function not in BY_INDEX or any(x.dtype in MASKS for x in read[1:])):
@@ -85,10 +89,14 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def write(self, bind: Bind, tensors: Sequence[Tensor]) -> None:
         """Write down a kernel's call."""
-        self._add(Step(tensors, lambda place: [bind(*map(place, tensors))]))
+        self._add(Step(tensors, lambda _, place: [bind(*map(place, tensors))]))
 
     def use_to_the_end(self, x: Tensor) -> None:
         self.spans[where(x)].last = len(self.steps)
+
+    def outside(self) -> list[Tensor]:
+        """The tensors from before the pass that it works on."""
+        return [x for step in self.steps for x in step.tensors if where(x) not in self.spans]
 
     def _make(self, made: Sequence[Tensor]) -> None:
         self._held += made
@@ -110,47 +118,65 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class Closed(TorchFunctionMode):
-    """While it is on, in this thread, tensors are not read but by torch, whose functions say what they do."""
+    """In this thread, while a tape is on, tensors are not read but by torch, whose functions say what they do."""
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self._tape = tape
 
     def __torch_function__(
         self, function: Any, types: object, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Raises `RuntimeError`."""
-        if function in READERS:
+        if self._tape.on and function in READERS:
             raise RuntimeError(f"{function.__name__} gives numbers to Python")
         return function(*args, **(kwargs or {}))
 
 
 def launch(bind: Bind, *tensors: Tensor) -> None:
-    """Call a kernel that torch does not know, on these tensors; a tape that is on writes it down."""
+    """Make a call, on these tensors, that is to be made again as it is, whatever it comes to: a tape writes it down."""
     mode = _get_current_dispatch_mode()
-    if isinstance(mode, Tape):
-        mode.write(bind, tensors)
+    if not isinstance(mode, Tape):
+        bind(*tensors)()
+        return
+    mode.write(bind, tensors)
+    mode.on = False
     bind(*tensors)()
+    mode.on = True
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """Calls, to be made again. `held`: tensors from before the pass, at which kernels' calls point."""
+
+    calls: Sequence[Call]
+    held: Sequence[Tensor]
+
+    def __call__(self) -> None:
+        for call in self.calls:
+            call()
 
 
 class TapeRecorder(Recorder):
-    """Records passes as tapes."""
+    """Records passes as tapes. `library`: of our kernels, to be used for what models do between products, too."""
 
     level = logging.INFO  # all goes on as well, and a little slower
+
+    def __init__(self, library: Library | None = None) -> None:
+        self._library = library
 
     def record(self, forward: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, positions: Tensor) -> Recording:
         """Raises `RuntimeError` for a model whose calls depend on what it computes, and for one that comes out
         different when its calls are made again. For that, the recording's inputs are changed, and what else a pass
         leaves."""
         tape = Tape()
-        with tape, Closed():
+        with tape, Closed(tape):
             logits = forward(tokens, positions)
         tape.use_to_the_end(logits)
         memory, place = laid_out(tape.spans)
-        each = [call for step in tape.steps for call in step.made(place)]
+        each = [call for step in tape.steps for call in step.made(self._library, place)]
         before = [call.before for call in each if isinstance(call, KernelCall) and call.before is not None]
-        calls = [*before, *in_a_row(each)]
-
-        def replay() -> None:
-            for call in calls:
-                call()
-
+        replay = Replay([*before, *in_a_row(each)], tape.outside())
         recording = Recording(tokens, positions, place(logits), replay)
         tokens.copy_(tokens != 1)  # other ones, which any vocabulary has
         memory.fill_(0xFF)  # no number: what is not computed again shows
@@ -160,17 +186,24 @@ class TapeRecorder(Recorder):
         return recording
 
 
-def changed(function: Any, args: Sequence[Any], kwargs: dict[str, Any], place: Place) -> Sequence[Call]:
+def changed(
+    function: Any, args: Sequence[Any], kwargs: dict[str, Any], library: Library | None, place: Place
+) -> Sequence[Call]:
     """What does again what a function of torch's has done that changes its arguments."""
     return [partial(function, *moved(args, place), **moved(kwargs, place))]
 
 
 def again(
-    function: Any, args: Sequence[Any], kwargs: dict[str, Any], made: Sequence[Tensor], place: Place
+    function: Any,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    made: Sequence[Tensor],
+    library: Library | None,
+    place: Place,
 ) -> Sequence[Call]:
     """What does again what one has done that does not, into the memory that stands for that of its results, `made`."""
     arguments, named, results = moved(args, place), moved(kwargs, place), [place(x) for x in made]
-    if ours := calls_for(function, arguments, named, results[0]):
+    if library is not None and (ours := calls_for(library, function, arguments, named, results[0])):
         return ours
     if function in COPIES:
         return [partial(results[0].copy_, arguments[0])]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from hwruntime.cpu.build import library
 from hwruntime.cpu.tape import ALIGNED, Span, TapeRecorder, arranged, launch
 from hwruntime.graphs import Recorder
 from hwruntime.models import CAPTURE_AFTER
@@ -208,3 +209,17 @@ def test_families_come_out_the_same_to_the_last_bit(family, dtype, caplog):
     assert recorder.replays == (0 if told else 9 - CAPTURE_AFTER)
     for got, expected in zip(*logits, strict=True):
         assert torch.equal(got, expected)
+
+
+@needs_kernels
+@torch.no_grad()
+def test_kernels_keep_what_they_point_at():
+    """A constant that only the pass knew of."""
+
+    def forward(tokens: Tensor, positions: Tensor) -> Tensor:
+        return TABLE[tokens] * torch.tensor([2.0] * DIM)
+
+    recording = TapeRecorder(library()).record(forward, *some(0))
+    junk = [torch.full((DIM,), -1.0) for _ in range(1000)]
+    recording.replay()
+    assert torch.equal(recording.logits, 2 * TABLE[recording.tokens]), len(junk)
