@@ -152,13 +152,15 @@ class Model:
             self.hf.base_model(input_ids=inputs[0], position_ids=inputs[1], use_cache=False)
             return torch.empty(0, self.vocab_size, device=self.hf.device)
         keep = self._row(wanted)[0]
-        recording = self._recording(self._static, *inputs, every=len(wanted) == len(tokens))
+        every = list(wanted) == list(range(len(tokens)))
+        recording = self._recording(self._static, *inputs, every=every)
         if recording is None:
             return self._logits(*inputs, keep).float()
         recording.tokens.copy_(inputs[0])
         recording.positions.copy_(inputs[1])
         recording.replay()
-        return recording.logits.index_select(0, keep).float()
+        logits = recording.logits[: len(tokens)] if every else recording.logits[keep]
+        return logits.to(torch.float32, copy=True)
 
     def _logits(self, tokens: Tensor, positions: Tensor, keep: Tensor | None = None) -> Tensor:
         """Logits of the tokens at the indices `keep`, or of all of them: [len(keep), vocabulary]."""
@@ -171,7 +173,7 @@ class Model:
 
     def _recording(self, static: Static | None, tokens: Tensor, positions: Tensor, every: bool) -> Recording | None:
         """The captured pass for those that are padded like this one, once they have come up often enough. `every`:
-        whether the logits of all tokens are wanted."""
+        whether the logits of all tokens are wanted, in their order."""
         if static is None or self._recorder is None or (static.every and not every):
             return None
         static.passes += 1

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cfloat>
 #include <cstddef>
+#include <memory>
 
 #include "vectors.h"
 
@@ -255,9 +256,10 @@ struct Attention {
             Floats top = before, total = {};
             for (int key = 0; key < keys; key++) top = max(top, load<Floats>(scores + key * VECTORS * LANES));
             for (int key = 0; key < keys; key += N::UNIT) {
-                Floats weights[N::UNIT] = {};
-                for (int k = 0; k < std::min(N::UNIT, keys - key); k++) {
+                Floats weights[N::UNIT];
+                for (int k = 0; k < N::UNIT; k++) {
                     weights[k] = exp2(load<Floats>(scores + (key + k) * VECTORS * LANES) - top);
+                    if (key + k >= keys) weights[k] = Floats{};
                     total += weights[k];
                 }
                 store(s.weights + (key / N::UNIT * VECTORS + v) * LANES, N::units(weights));
@@ -355,7 +357,9 @@ struct Attention {
     void run() const {
 #pragma omp parallel
         {
-            static thread_local Scratch scratch;
+            // Behind a pointer: compilers would look anew for the thread's own at every use of it.
+            static thread_local const auto own = std::make_unique<Scratch>();
+            Scratch& scratch = *own;
 #pragma omp for
             for (int token = 0; token < pass.tokens; token++) keep(token);
 #pragma omp for collapse(2) schedule(dynamic)

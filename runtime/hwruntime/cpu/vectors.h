@@ -35,6 +35,24 @@ static inline uint32_t word(const void* from) {
     return bits;
 }
 
+// Compilers widen and narrow halves by pieces, where a CPU does it at once.
+
+static inline Words widened(Halves x) {
+#ifdef __AVX512F__
+    return (Words)_mm512_cvtepu16_epi32((__m256i)x);
+#else
+    return __builtin_convertvector(x, Words);
+#endif
+}
+
+static inline Halves narrowed(Words x) {
+#ifdef __AVX512F__
+    return (Halves)_mm512_cvtepi32_epi16((__m512i)x);
+#else
+    return __builtin_convertvector(x, Halves);
+#endif
+}
+
 static inline Floats all(float x) { return Floats{} + x; }
 
 static inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
@@ -98,11 +116,11 @@ struct Bfloat16 {
         if (x != x) return (Stored)(bits >> 16 | 0x40);
         return (Stored)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
     }
-    static Words words(const Stored* from) { return __builtin_convertvector(load<Halves>(from), Words); }
+    static Words words(const Stored* from) { return widened(load<Halves>(from)); }
     static Floats read(const Stored* from) { return (Floats)(words(from) << 16); }
     static void write(Stored* to, Floats x) {
         const Words bits = (Words)x, even = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-        store(to, __builtin_convertvector(x == x ? even : bits >> 16 | 0x40u, Halves));
+        store(to, narrowed(x == x ? even : bits >> 16 | 0x40u));
     }
     static Words paired(const Stored* const* rows) { return words(rows[0]) | words(rows[1]) << 16; }
 
@@ -117,7 +135,7 @@ struct Bfloat16 {
     static Words units(const Floats* x) {  // of finite numbers
 #ifdef __AVX512BF16__
         const Halves evens = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-        const Words order = __builtin_convertvector(evens, Words) * 0x10001u + 0x100000u;  // 0, 16, 1, 17, ...
+        const Words order = widened(evens) * 0x10001u + 0x100000u;  // 0, 16, 1, 17, ...
         const __m512bh both = _mm512_cvtne2ps_pbh((__m512)x[1], (__m512)x[0]);
         return (Words)_mm512_permutexvar_epi16((__m512i)order, (__m512i)both);
 #endif
