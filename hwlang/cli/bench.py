@@ -92,7 +92,7 @@ def bench(options: argparse.Namespace) -> None:
         finally:
             made.close()
         print(flush=True)
-        machine = {"bandwidth": made.bandwidth, "read": made.weights, "threads": made.threads}
+        machine = {"read": made.weights, "threads": made.threads}
         found.append({"model": made.name, "dtype": made.dtype, "weights_are": made.bits, "why": made.why, **machine})
     if options.json:
         data = {"models": found, "cells": [as_json(cell) for cell in cells]}

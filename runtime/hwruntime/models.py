@@ -180,8 +180,8 @@ class Model:
         if static.recording is None and static.passes > CAPTURE_AFTER:
             try:
                 static.recording = self._recorder.record(self._logits, tokens.clone(), positions.clone())
-            except RuntimeError as error:
-                reason = str(error).splitlines()[0]
+            except FORWARD_ERRORS as error:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
                 logging.getLogger(__name__).log(self._recorder.level, "passes are not recorded: %s", reason)
                 self._recorder = None
         return static.recording

@@ -12,7 +12,6 @@ from hwruntime.packed import Joint, Packed, Part
 from hwruntime.quantized import Quantized
 
 COPIED = 2**28  # bytes of the copy that measures bandwidth: more than any cache of a processor holds
-TIMES = 10
 
 
 def wait(device: torch.device) -> None:
@@ -29,12 +28,18 @@ def elapsed_ms(call: Callable[[], object], device: torch.device) -> float:
     return (time.perf_counter() - started) * 1e3
 
 
-def bandwidth(device: torch.device) -> float:
-    """Bytes a second that a large copy reads and writes: the best of some."""
-    source = torch.empty(COPIED, dtype=torch.uint8, device=device).random_()
-    target = torch.empty_like(source)
-    target.copy_(source)
-    return 2 * COPIED / min(elapsed_ms(lambda: target.copy_(source), device) for _ in range(TIMES)) * 1e3
+class Copy:
+    """A large copy. `bytes`: that it reads and writes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.bytes = 2 * COPIED
+        self._device = device
+        self._source = torch.empty(COPIED, dtype=torch.uint8, device=device).random_()
+        self._target = self._source.clone()
+
+    def step(self) -> float:
+        """ms of one."""
+        return elapsed_ms(lambda: self._target.copy_(self._source), self._device)
 
 
 def linears(model: PreTrainedModel) -> Iterator[nn.Linear | Quantized | Packed | Part]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from hwruntime.bench.baselines import Reference, Sequences, plain
-from hwruntime.bench.limits import Linears, bandwidth, token_bytes, weight_bytes
+from hwruntime.bench.limits import Copy, Linears, token_bytes, weight_bytes
 from hwruntime.bench.scene import Filled, Scene
 from hwruntime.checkpoint import Checkpoint
 from hwruntime.engine import Engine
@@ -35,7 +35,8 @@ class Cell:
     """What was measured for so many workers behind an opening of `context` tokens.
 
     `stored`: tokens in the cache half-way through; `linears`: the linear layers alone in plain torch, with as many
-    rows; `limit_ms`: what reading weights and stored K/V once takes at the bandwidth of a copy; `others`: by baseline.
+    rows; `bandwidth`: bytes a second that a large copy read and wrote meanwhile; `limit_ms`: what reading weights and
+    stored K/V once takes at that; `others`: by baseline.
     """
 
     dtype: str
@@ -45,6 +46,7 @@ class Cell:
     stored: int
     hw: Timing
     linears: Timing
+    bandwidth: float
     limit_ms: float
     others: Mapping[str, Timing]
 
@@ -94,7 +96,6 @@ class Bench:
         self.dtype = self._filled.model.dtype
         self.threads = torch.get_num_threads()
         self.torch, self.transformers = version("torch"), version("transformers")
-        self.bandwidth = bandwidth(self._hf.device)  # bytes a second
         self.weights = weight_bytes(self._hf)  # bytes that a pass reads
         self.token = token_bytes(list(self._filled.model.layers.values()), self._hf.dtype.itemsize)
         self._reference = self._start_reference()
@@ -112,7 +113,8 @@ class Bench:
         made = self._settings
         scenes = {n: Scene(self._engine, self._program, context, n, made.length) for n in made.workers}
         linears = {n: Linears(self._hf, n) for n in made.workers}
-        ways: dict[tuple[str, int], Step] = {}
+        copy = Copy(self._hf.device)
+        ways: dict[tuple[str, int], Step] = {("copy", 0): copy.step}
         for n in made.workers:
             ways["hw", n] = scenes[n].step
             ways["linears", n] = linears[n].step
@@ -126,12 +128,14 @@ class Bench:
         try:
             times = interleaved(ways, made.rounds, made.passes)
             for n in made.workers:
-                yield self._cell(context, n, scenes[n].stored, times)
+                yield self._cell(context, n, scenes[n].stored, times, copy.bytes / times["copy", 0].ms * 1e3)
         finally:
             for scene in scenes.values():
                 scene.close()
 
-    def _cell(self, context: int, workers: int, stored: int, times: Mapping[tuple[str, int], Timing]) -> Cell:
+    def _cell(
+        self, context: int, workers: int, stored: int, times: Mapping[tuple[str, int], Timing], bandwidth: float
+    ) -> Cell:
         others = {name: found for (name, n), found in times.items() if n == workers or name == ONE}
         read = self.weights + stored * self.token
         return Cell(
@@ -142,7 +146,8 @@ class Bench:
             stored=stored,
             hw=times["hw", workers],
             linears=times["linears", workers],
-            limit_ms=read / self.bandwidth * 1e3,
+            bandwidth=bandwidth,
+            limit_ms=read / bandwidth * 1e3,
             others={name: found for name, found in others.items() if name not in ("hw", "linears")},
         )
 

@@ -18,8 +18,8 @@ def heading(bench: Bench) -> str:
         f"### {bench.name}, {numbers_of(bench.dtype, bench.bits)}",
         "",
         f"A pass reads {bench.weights / 1e9:.2f} GB of weights, and {bench.token / 1024:.1f} kB for every token in the "
-        f"cache; a copy reads and writes {bench.bandwidth / 1e9:.1f} GB/s. {bench.threads} threads, attention "
-        f"{bench.attention}, torch {bench.torch}, transformers {bench.transformers}.",
+        f"cache. {bench.threads} threads, attention {bench.attention}, torch {bench.torch}, transformers "
+        f"{bench.transformers}.",
         "",
     ]
     return "\n".join(lines)
@@ -28,7 +28,7 @@ def heading(bench: Bench) -> str:
 def columns(others: Sequence[str]) -> list[str]:
     """`others`: the baselines that are measured."""
     compared = [head for name in others for head in (f"{name} ms", "times its tokens/s")]
-    own = ["ms", "tokens/s", "of 1 worker's ms", "linear ms", "of linear", "limit ms", "of limit"]
+    own = ["ms", "tokens/s", "of 1 worker's ms", "linear ms", "of linear", "copy GB/s", "limit ms", "of limit"]
     return ["context", "workers", *own, *compared]
 
 
@@ -48,6 +48,7 @@ def row(cell: Cell, cells: Sequence[Cell], others: Sequence[str]) -> str:
         NONE if one is None else f"{cell.hw.ms / one.hw.ms:.2f}",
         number(cell.linears.ms),
         f"{cell.hw.ms / cell.linears.ms:.2f}",
+        f"{cell.bandwidth / 1e9:.1f}",
         number(cell.limit_ms),
         f"{cell.hw.ms / cell.limit_ms:.2f}",
     ]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from hwruntime.attention import Heads, Layer
-from hwruntime.bench.limits import Linears, bandwidth, linears, token_bytes, weight_bytes
+from hwruntime.bench.limits import Copy, Linears, linears, token_bytes, weight_bytes
 from hwruntime.bench.shapes import SHAPES, random_model
 from tests.hwruntime.models_for_tests import Family
 from tests.hwruntime.models_for_tests import random_model as random_family
@@ -47,6 +47,10 @@ def test_the_linear_layers_are_plain_ones_of_their_sizes_with_a_row_for_each_wor
     assert made == [((3, k), (n, k)) for n, k in sizes]
 
 
-def test_bandwidth_is_bytes_a_second(monkeypatch):
+def test_a_copy_reads_and_writes(monkeypatch):
     monkeypatch.setattr("hwruntime.bench.limits.COPIED", 2**22)
-    assert 1e8 < bandwidth(CPU) < 1e13
+    copy = Copy(CPU)
+    copy._target.zero_()
+    assert copy.bytes == 2**23
+    assert 1e8 < copy.bytes / copy.step() * 1e3 < 1e13
+    assert torch.equal(copy._target, copy._source)

@@ -26,4 +26,4 @@ def test_a_timing_leaves_out_a_tenth_at_either_end():
 
 def test_tokens_a_second():
     hw = Timing(20.0, 19.0, 21.0, 8)
-    assert Cell("float32", "auto", 64, 4, 70, hw, hw, 10.0, {}).tokens_per_second == 200
+    assert Cell("float32", "auto", 64, 4, 70, hw, hw, 1e9, 10.0, {}).tokens_per_second == 200
