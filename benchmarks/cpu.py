@@ -2,7 +2,7 @@
 
     python benchmarks/cpu.py [--shape NAME] [--model DIR] [--dtype NAME] [parts ...]
 
-Parts: `prefill`, `growth`, `memory`, `weights`, `outside`, `start`; all of them by default, each a line.
+Parts: `prefill`, `growth`, `memory`, `outside`, `start`; all of them by default, each a line or a small table.
 """
 
 import argparse
@@ -28,7 +28,6 @@ from hwruntime.bench.shapes import open_shape
 from hwruntime.checkpoint import Checkpoint, open_checkpoint
 from hwruntime.engine import CHUNK, Engine
 from hwruntime.models import Model
-from hwruntime.quantized import WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -52,13 +51,11 @@ def main() -> None:
         print(f"{part}: {(resident if part == 'resident' else PARTS[part])(options)}", flush=True)
 
 
-def opened(options: argparse.Namespace, weights: str = "auto") -> Checkpoint:
+def opened(options: argparse.Namespace) -> Checkpoint:
     """The model or shape that is asked for."""
     if options.model:
-        return open_checkpoint(
-            options.model, device="cpu", dtype=options.dtype, trust_remote_code=False, weights=weights
-        )
-    return open_shape(options.shape, device="cpu", dtype=options.dtype, weights=weights)
+        return open_checkpoint(options.model, device="cpu", dtype=options.dtype, trust_remote_code=False)
+    return open_shape(options.shape, device="cpu", dtype=options.dtype)
 
 
 def prefill(options: argparse.Namespace) -> str:
@@ -149,25 +146,6 @@ def held() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / MB
 
 
-def weights(options: argparse.Namespace) -> str:
-    """Passes with weights of all kinds behind 512 tokens, by turns in one process: memory is not always as quick."""
-    program, passes = api.parse(PROGRAM).compiled, 10
-    engines = {kind: Engine(Filled(opened(options, kind), "auto")) for kind in WEIGHTS}
-    length = (passes + 1) * options.rounds + 1
-    scenes = {(kind, n): Scene(engines[kind], program, 512, n, length) for kind in WEIGHTS for n in (1, 2, 4)}
-    times: dict[tuple[str, int], list[float]] = {key: [] for key in scenes}
-    for _ in range(options.rounds):
-        for key, scene in scenes.items():
-            scene.step()
-            times[key] += [scene.step() for _ in range(passes)]
-    found = {key: statistics.median(each) for key, each in times.items()}
-    told = []
-    for kind in WEIGHTS:
-        each = (f"{found[kind, n]:.1f} ms ({found['auto', n] / found[kind, n]:.2f} times)" for n in (1, 2, 4))
-        told.append(f"{kind} {', '.join(each)}")
-    return f"1, 2 and 4 workers, and times the tokens/s of auto: {'; '.join(told)}"
-
-
 def outside(options: argparse.Namespace) -> str:
     """What a pass of four workers takes outside the model's forward call: rows, plan, sampling, session."""
     engine, program = Engine(Filled(opened(options), "auto")), api.parse(PROGRAM).compiled
@@ -224,7 +202,6 @@ PARTS: Mapping[str, Callable[[argparse.Namespace], str]] = {
     "prefill": prefill,
     "growth": growth,
     "memory": memory,
-    "weights": weights,
     "outside": outside,
     "start": start,
 }

@@ -236,8 +236,6 @@ def test_each_part_of_what_is_measured_on_a_cpu():
         f"plain transformers {number} ms: {number} times as long",
         f"growth: 1 worker {line}; 4 workers {line}",
         f"memory: {number} MB at the end: .* {number} more; {number} when loaded, {number} at most",
-        "weights: 1, 2 and 4 workers, and times the tokens/s of auto: "
-        + "; ".join(f"{kind} " + ", ".join([f"{number} ms .{number} times."] * 3) for kind in ("auto", "int8", "int4")),
         f"outside: 4 workers: {number} ms of a pass of {number} ms",
         f"start: {number} s from the shell to the first tokens .{number}., {number} s to the end of the process",
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -66,7 +66,7 @@ def bench(options: argparse.Namespace) -> None:
 
     wait_briefly()
     from hwruntime.bench import report
-    from hwruntime.bench.measure import Settings, as_json
+    from hwruntime.bench.measure import Settings, as_json, cells
 
     if options.plot:
         report.require_matplotlib(options.plot)
@@ -80,25 +80,26 @@ def bench(options: argparse.Namespace) -> None:
         python=options.reference_python,
     )
     others = report.baselines(settings.transformers, settings.clone is not None)
-    found: list[dict[str, object]] = []
-    cells: list[Cell] = []
-    for dtype, weights in product(options.dtype.split(","), options.weights.split(",")):
-        made = opened(options, dtype, weights, settings)
-        try:
-            print(report.heading(made), report.head(others), sep="\n", flush=True)
-            for cell in made.cells():
-                print(report.row(cell, cells, others), flush=True)
-                cells.append(cell)
-        finally:
-            made.close()
-        print(flush=True)
-        machine = {"read": made.weights, "threads": made.threads}
-        found.append({"model": made.name, "dtype": made.dtype, "weights_are": made.bits, "why": made.why, **machine})
+    kinds = list(product(options.dtype.split(","), options.weights.split(",")))
+    several = len(kinds) > 1
+    done: list[Cell] = []
+    with ExitStack() as stack:
+        benches = [stack.enter_context(closing(opened(options, dtype, weights, settings))) for dtype, weights in kinds]
+        print(*map(report.heading, benches), report.head(others, several), sep="\n", flush=True)
+        for cell in cells(benches, settings):
+            print(report.row(cell, done, others, several), flush=True)
+            done.append(cell)
+    print(flush=True)
     if options.json:
-        data = {"models": found, "cells": [as_json(cell) for cell in cells]}
+        data = {"models": [described(made) for made in benches], "cells": [as_json(cell) for cell in done]}
         write_whole(options.json, (json.dumps(data, indent=2) + "\n").encode())
     if options.plot:
-        write_whole(options.plot, report.plot(cells, options.plot.suffix[1:]))
+        write_whole(options.plot, report.plot(done, options.plot.suffix[1:]))
+
+
+def described(made: Bench) -> dict[str, object]:
+    machine = {"read": made.weights, "threads": made.threads}
+    return {"model": made.name, "dtype": made.dtype, "weights_are": made.bits, "why": made.why, **machine}
 
 
 def opened(options: argparse.Namespace, dtype: str, weights: str, settings: Settings) -> Bench:

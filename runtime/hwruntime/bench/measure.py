@@ -1,10 +1,11 @@
 """Everything by turns: what is compared is timed in the same minute, a few passes of each at a time."""
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -16,6 +17,7 @@ from hwruntime.engine import Engine
 from hwruntime.program import Program
 
 Step = Callable[[], float]  # a pass; its ms
+Way = TypeVar("Way", bound=Hashable)
 
 ONE, BATCH, AUTHORS = "transformers, 1 sequence", "transformers, batch", "authors' code"
 
@@ -74,6 +76,18 @@ class Settings:
         return self.rounds * (self.passes + 1) + 1
 
 
+@dataclass(frozen=True)
+class Ways:
+    """What is timed of a model: a step for each name and number of workers, and the scenes, by workers."""
+
+    steps: Mapping[tuple[str, int], Step]
+    scenes: Mapping[int, Scene]
+
+    def close(self) -> None:
+        for scene in self.scenes.values():
+            scene.close()
+
+
 class Bench:
     """A model that passes are timed on."""
 
@@ -100,42 +114,35 @@ class Bench:
         self.token = token_bytes(list(self._filled.model.layers.values()), self._hf.dtype.itemsize)
         self._reference = self._start_reference()
 
-    def cells(self) -> Iterator[Cell]:
-        """Raises `InputError` for a context that is too long for the model."""
-        for context in self._settings.contexts:
-            yield from self._at(context)
-
     def close(self) -> None:
         if self._reference:
             self._reference.close()
 
-    def _at(self, context: int) -> Iterator[Cell]:
+    def ways(self, context: int) -> Ways:
+        """All that is timed behind an opening. Raises `InputError` for a context that is too long for the model."""
         made = self._settings
         scenes = {n: Scene(self._engine, self._program, context, n, made.length) for n in made.workers}
-        linears = {n: Linears(self._hf, n) for n in made.workers}
-        copy = Copy(self._hf.device)
-        ways: dict[tuple[str, int], Step] = {("copy", 0): copy.step}
+        steps: dict[tuple[str, int], Step] = {}
         for n in made.workers:
-            ways["hw", n] = scenes[n].step
-            ways["linears", n] = linears[n].step
+            steps["hw", n] = scenes[n].step
+            steps["linears", n] = Linears(self._hf, n).step
             if self._reference:
-                ways[AUTHORS, n] = self._reference.open(context, n)
+                steps[AUTHORS, n] = self._reference.open(context, n)
         if self._plain:
-            ways[ONE, 1] = Sequences(self._plain, context, 1).step
+            steps[ONE, 1] = Sequences(self._plain, context, 1).step
             for n in made.workers:
                 if n > 1:
-                    ways[BATCH, n] = Sequences(self._plain, context, n).step
-        try:
-            times = interleaved(ways, made.rounds, made.passes)
-            for n in made.workers:
-                yield self._cell(context, n, scenes[n].stored, times, copy.bytes / times["copy", 0].ms * 1e3)
-        finally:
-            for scene in scenes.values():
-                scene.close()
+                    steps[BATCH, n] = Sequences(self._plain, context, n).step
+        return Ways(steps, scenes)
 
-    def _cell(
+    def copy(self) -> Copy:
+        """On the model's device."""
+        return Copy(self._hf.device)
+
+    def cell(
         self, context: int, workers: int, stored: int, times: Mapping[tuple[str, int], Timing], bandwidth: float
     ) -> Cell:
+        """What has been measured for so many workers."""
         others = {name: found for (name, n), found in times.items() if n == workers or name == ONE}
         read = self.weights + stored * self.token
         return Cell(
@@ -158,9 +165,28 @@ class Bench:
         return Reference(made.clone, made.python, self._hf.config, self._hf.dtype, self.threads)
 
 
-def interleaved(ways: Mapping[tuple[str, int], Step], rounds: int, passes: int) -> dict[tuple[str, int], Timing]:
+def cells(benches: Sequence[Bench], settings: Settings) -> Iterator[Cell]:
+    """Of several models, which take turns, too. Raises `InputError` for a context that is too long for one."""
+    copy = benches[0].copy()
+    for context in settings.contexts:
+        opened: list[Ways] = []
+        try:
+            opened += (bench.ways(context) for bench in benches)
+            steps = {(i, *way): step for i, ways in enumerate(opened) for way, step in ways.steps.items()}
+            found = interleaved({**steps, (-1, "copy", 0): copy.step}, settings.rounds, settings.passes)
+            bandwidth = copy.bytes / found[-1, "copy", 0].ms * 1e3
+            for i, (bench, ways) in enumerate(zip(benches, opened, strict=True)):
+                times = {(name, n): timing for (of, name, n), timing in found.items() if of == i}
+                for n, scene in ways.scenes.items():
+                    yield bench.cell(context, n, scene.stored, times, bandwidth)
+        finally:
+            for ways in opened:
+                ways.close()
+
+
+def interleaved(ways: Mapping[Way, Step], rounds: int, passes: int) -> dict[Way, Timing]:
     """Time all ways by turns: in each round a pass of each that does not count, and some that do."""
-    times: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    times: dict[Way, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, step in ways.items():
             step()

@@ -25,22 +25,25 @@ def heading(bench: Bench) -> str:
     return "\n".join(lines)
 
 
-def columns(others: Sequence[str]) -> list[str]:
-    """`others`: the baselines that are measured."""
+def columns(others: Sequence[str], several: bool = False) -> list[str]:
+    """`others`: the baselines that are measured; `several`: whether models of several kinds of numbers are."""
     compared = [head for name in others for head in (f"{name} ms", "times its tokens/s")]
     own = ["ms", "tokens/s", "of 1 worker's ms", "linear ms", "of linear", "copy GB/s", "limit ms", "of limit"]
-    return ["context", "workers", *own, *compared]
+    kind, first = (["numbers"], ["times the first's tokens/s"]) if several else ([], [])
+    return [*kind, "context", "workers", *own, *first, *compared]
 
 
-def head(others: Sequence[str]) -> str:
-    names = columns(others)
+def head(others: Sequence[str], several: bool = False) -> str:
+    names = columns(others, several)
     return f"{line(names)}\n{line(['---:'] * len(names))}"
 
 
-def row(cell: Cell, cells: Sequence[Cell], others: Sequence[str]) -> str:
-    """A cell beside that of one worker, which is among `cells` if it was measured."""
+def row(cell: Cell, cells: Sequence[Cell], others: Sequence[str], several: bool = False) -> str:
+    """A cell beside those that it is compared with, which are among `cells` if they were measured."""
+    first = next(each for each in [*cells, cell] if (each.context, each.workers) == (cell.context, cell.workers))
     one = next((each for each in [*cells, cell] if beside(each, cell) and each.workers == 1), None)
     values = [
+        *([numbers_of(cell.dtype, cell.weights)] if several else []),
         f"{cell.context:,}",
         f"{cell.workers}",
         number(cell.hw.ms),
@@ -51,6 +54,7 @@ def row(cell: Cell, cells: Sequence[Cell], others: Sequence[str]) -> str:
         f"{cell.bandwidth / 1e9:.1f}",
         number(cell.limit_ms),
         f"{cell.hw.ms / cell.limit_ms:.2f}",
+        *([f"{first.hw.ms / cell.hw.ms:.2f}"] if several else []),
     ]
     for name in others:
         timing = cell.others.get(name)

@@ -57,12 +57,21 @@ def test_the_authors_code_beside_it(capsys, tmp_path):
     assert all(list(cell["others"]) == ["authors' code"] for cell in json.loads(found.read_text())["cells"])
 
 
-def test_weights_of_few_bits_are_rows_of_their_own(capsys):
-    options = ["--shape", "small", "--workers", "2", "--contexts", "32", "--weights", "auto,int8,int4"]
-    code, out, _ = hw_bench(capsys, *options, *FEW, "--baseline", "transformers")
+def test_weights_of_few_bits_take_turns_with_the_others(capsys, tmp_path):
+    options = ["--shape", "small", "--workers", "1,2", "--contexts", "32", "--weights", "auto,int8,int4"]
+    found = tmp_path / "bench.json"
+    code, out, _ = hw_bench(capsys, *options, *FEW, "--baseline", "transformers", "--json", found)
     assert code == 0
-    for heading in ("small, float32\n", "small, float32, int8 weights\n", "small, float32, int4 weights\n"):
-        assert f"### {heading}" in out
+    kinds = ["float32", "float32, int8 weights", "float32, int4 weights"]
+    for kind in kinds:
+        assert f"### small, {kind}\n" in out
+    names, _, *rows = ([*line.strip("| ").split(" | ")] for line in out.splitlines() if line.startswith("| "))
+    assert [row[:3] for row in rows] == [[kind, "32", n] for kind in kinds for n in "12"]
+    told = json.loads(found.read_text())
+    assert [model["weights_are"] for model in told["models"]] == ["auto", "int8", "int4"]
+    ms = {(cell["weights"], cell["workers"]): cell["hw"]["ms"] for cell in told["cells"]}
+    for row, (_, n), took in zip(rows, ms, ms.values(), strict=True):
+        assert float(row[names.index("times the first's tokens/s")]) == pytest.approx(ms["auto", n] / took, abs=0.006)
 
 
 def test_a_model_of_a_folder_in_two_dtypes(capsys):
