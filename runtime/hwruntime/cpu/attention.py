@@ -77,7 +77,7 @@ class AttentionKernel:
         self._floats = library.functions.attention_room
         self._floats.argtypes, self._floats.restype = [ctypes.c_int64, ctypes.c_int32, ctypes.c_int32], ctypes.c_int64
         self._room = torch.empty(0)
-        self._layers: dict[tuple[int, int], None] = {}  # heads and value dimensions that have been seen
+        self._sizes: set[tuple[int, int]] = set()  # heads and value dimensions of the layers that have been seen
 
     def bound(
         self, layer: LayerFacts, now: Callable[[], Now], q: Tensor, k: Tensor, v: Tensor, out: Tensor
@@ -85,7 +85,7 @@ class AttentionKernel:
         """A call that attends, `now` being what there is when it is made ready. q [T, heads, D], k [T, kv heads, D]
         and v [T, kv heads, Dv] of a pass's tokens, to out [T, heads, Dv]: of one dtype, with numbers side by side."""
         arrays = Arrays(q=rows_of(q), k=rows_of(k), v=rows_of(v), out=rows_of(out))
-        self._layers[layer.heads, layer.value_dim] = None
+        self._sizes.add((layer.heads, layer.value_dim))
 
         def before() -> None:
             laid, keys, values = now()
@@ -97,7 +97,7 @@ class AttentionKernel:
 
     def _make_room(self, laid: Pass) -> None:
         """For any layer: calls that are ready point to it until they have been made."""
-        need = max(self._floats(laid.places, *sizes) for sizes in self._layers)
+        need = max(self._floats(laid.places, *sizes) for sizes in self._sizes)
         if self._room.numel() < need:
             self._room = torch.empty(need)
 

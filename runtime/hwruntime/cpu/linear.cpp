@@ -176,10 +176,7 @@ inline Floats some(const typename N::Stored* from, int count) {
     return x;
 }
 
-inline Ints whole_numbers(Floats x) {
-    const Floats rounder = all(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
-    return (Ints)(x + rounder) - (Ints)rounder;
-}
+inline Ints whole_numbers(Floats x) { return (Ints)(x + ROUNDER) - (Ints)all(ROUNDER); }
 
 // The high and the low bytes of the first `count` numbers, by units, which lie `apart` bytes apart.
 inline void write_bytes(int8_t* to, Ints x, int count, int apart) {

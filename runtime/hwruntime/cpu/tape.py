@@ -42,7 +42,7 @@ class Step:
     with (`tensors`)."""
 
     tensors: Sequence[Tensor]
-    made: Callable[[Library | None, Place], Sequence[Call]]
+    made: Callable[[Place], Sequence[Call]]
 
 
 @dataclass(eq=False)
@@ -55,11 +55,13 @@ class Span:
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """In this thread, while it is `on`: what computes something is written down, and so is the memory that is made."""
+    """In this thread, while it is `on`: what computes something is written down, and so is the memory that is made.
+    `library`: as `TapeRecorder` has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: Library | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.on = True
+        self._library = library
         self.steps: list[Step] = []
         self.spans: dict[int, Span] = {}  # by where the memory is; it is in use until the tape goes
         self._held: list[Tensor] = []
@@ -84,12 +86,12 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif any(where(x) not in known for x in made):
             self._make(made)
             if not function.overloadpacket.__name__.startswith(("empty", "new_empty")):
-                self._add(Step([*read, *made], partial(again, function, args, kwargs, made)))
+                self._add(Step([*read, *made], partial(again, self._library, function, args, kwargs, made)))
         return result
 
     def write(self, bind: Bind, tensors: Sequence[Tensor]) -> None:
         """Write down a kernel's call."""
-        self._add(Step(tensors, lambda _, place: [bind(*map(place, tensors))]))
+        self._add(Step(tensors, lambda place: [bind(*map(place, tensors))]))
 
     def use_to_the_end(self, x: Tensor) -> None:
         self.spans[where(x)].last = len(self.steps)
@@ -169,12 +171,12 @@ class TapeRecorder(Recorder):
         """Raises `RuntimeError` for a model whose calls depend on what it computes, and for one that comes out
         different when its calls are made again. For that, the recording's inputs are changed, and what else a pass
         leaves."""
-        tape = Tape()
+        tape = Tape(self._library)
         with tape, Closed(tape):
             logits = forward(tokens, positions)
         tape.use_to_the_end(logits)
         memory, place = laid_out(tape.spans)
-        each = [call for step in tape.steps for call in step.made(self._library, place)]
+        each = [call for step in tape.steps for call in step.made(place)]
         before = [call.before for call in each if isinstance(call, KernelCall) and call.before is not None]
         replay = Replay([*before, *in_a_row(each)], tape.outside())
         recording = Recording(tokens, positions, place(logits), replay)
@@ -186,19 +188,17 @@ class TapeRecorder(Recorder):
         return recording
 
 
-def changed(
-    function: Any, args: Sequence[Any], kwargs: dict[str, Any], library: Library | None, place: Place
-) -> Sequence[Call]:
+def changed(function: Any, args: Sequence[Any], kwargs: dict[str, Any], place: Place) -> Sequence[Call]:
     """What does again what a function of torch's has done that changes its arguments."""
     return [partial(function, *moved(args, place), **moved(kwargs, place))]
 
 
 def again(
+    library: Library | None,
     function: Any,
     args: Sequence[Any],
     kwargs: dict[str, Any],
     made: Sequence[Tensor],
-    library: Library | None,
     place: Place,
 ) -> Sequence[Call]:
     """What does again what one has done that does not, into the memory that stands for that of its results, `made`."""

@@ -55,14 +55,15 @@ static inline Halves narrowed(Words x) {
 
 static inline Floats all(float x) { return Floats{} + x; }
 
+constexpr float ROUNDER = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to whole numbers
+
 static inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
 
 // 2^x, to a unit or two in the last place; 2^-126, which is next to nothing, for all that is less. x at most 127.
 static inline Floats exp2(Floats x) {
-    const Floats rounder = all(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to whole numbers
     const Floats clamped = max(x, all(-126.0f));
-    const Floats shifted = clamped + rounder;
-    const Floats f = clamped - (shifted - rounder);  // -0.5 .. 0.5
+    const Floats shifted = clamped + ROUNDER;
+    const Floats f = clamped - (shifted - ROUNDER);  // -0.5 .. 0.5
     Floats y = all(1.535336188319500e-4f);           // Cephes' exp2f
     y = y * f + 1.339887440266574e-3f;
     y = y * f + 9.618437357674640e-3f;
